@@ -1,0 +1,1 @@
+"""An async job queue in the database you already have."""

@@ -437,6 +437,10 @@ class QueueBackend(Protocol):
         """Counts as of now. May read the whole table."""
         ...
 
+    async def unhandled(self) -> list[str]:
+        """The types in line that no live worker of their queue serves. Cheap: it does not count."""
+        ...
+
     async def failures(self, limit: int) -> list[FailureGroup]:
         """Dead and failed jobs by type and normalised error, the largest groups first."""
         ...

@@ -1,1 +1,62 @@
-"""An async job queue in the database you already have."""
+"""An async job queue in the database you already have: SQLite or PostgreSQL, one API."""
+
+from qengine.backends.protocol import FailureGroup, Pause, Schedule, Stats, WorkerInfo
+from qengine.clock import Clock, SystemClock
+from qengine.context import JobContext
+from qengine.engine import Engine
+from qengine.errors import (
+    BackendUnavailable,
+    ConfigurationError,
+    DuplicateTask,
+    JobFailed,
+    JobNotFound,
+    LeaseLost,
+    PayloadError,
+    QEngineError,
+    SchemaError,
+    UnknownTask,
+)
+from qengine.job import DeadReason, Job, JobError, Status
+from qengine.outcomes import Cancel, Discard, RetryAfter, Snooze
+from qengine.retry import RetryPolicy
+from qengine.task import Task
+from qengine.worker import Worker
+
+__all__ = [
+    "BackendUnavailable",
+    "Cancel",
+    "Clock",
+    "ConfigurationError",
+    "DeadReason",
+    "Discard",
+    "DuplicateTask",
+    "Engine",
+    "FailureGroup",
+    "Job",
+    "JobContext",
+    "JobError",
+    "JobFailed",
+    "JobNotFound",
+    "LeaseLost",
+    "Pause",
+    "PayloadError",
+    "QEngineError",
+    "RetryAfter",
+    "RetryPolicy",
+    "Schedule",
+    "SchemaError",
+    "Snooze",
+    "Stats",
+    "Status",
+    "SystemClock",
+    "Task",
+    "UnknownTask",
+    "Worker",
+    "WorkerInfo",
+]
+
+for _name in __all__:
+    # Messages and tracebacks say `qengine.LeaseLost`, wherever the class is written.
+    if isinstance(_object := globals()[_name], type):
+        _object.__module__ = __name__
+del _name, _object

@@ -352,6 +352,14 @@ class QueueBackend(Protocol):
         """Let leases end `seconds` from now; those lost are returned. One that is overdue but not yet reclaimed holds."""
         ...
 
+    async def disown(self, worker: str, keep: Sequence[Lease]) -> int:
+        """Put back in line what a worker holds without knowing it; how many jobs.
+
+        They are the processing jobs of `worker` under none of the leases `keep`: claims whose answer never arrived. Each
+        has its attempt given back and its token raised; no crash is counted. Wakes workers.
+        """
+        ...
+
     async def save(self, lease: Lease, *, progress: str | None = None, checkpoint: str | None = None) -> bool:
         """Store what is given, under the fence; False when the lease is lost. The token stays."""
         ...

@@ -1,0 +1,349 @@
+"""The engine: options, tasks, life, and the ways to enqueue and to work."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import weakref
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from qengine import codec
+from qengine.backends import open_backend
+from qengine.backends.protocol import STRICT_AGEING, BackendSettings, Enqueued, QueueBackend
+from qengine.clock import Clock
+from qengine.engine.desk import Desk
+from qengine.engine.groups import GroupCommit
+from qengine.engine.waiting import Waiting
+from qengine.errors import ConfigurationError, UnknownTask
+from qengine.job import Job, NewJob, Status
+from qengine.registry import Registry
+from qengine.retry import RetryPolicy, as_policy
+from qengine.task import new_job
+from qengine.worker import Rules, Worker, WorkerOptions
+from qengine.worker.options import DAY
+
+KEEP = {Status.COMPLETED: 7 * DAY, Status.CANCELLED: 7 * DAY}
+"""How long ended jobs are kept unless `retention` says otherwise: dead ones for ever."""
+
+
+class Engine(Desk):
+    """A job queue in one database, and the tasks that run from it.
+
+    `async with engine:` opens it, migrates the database and closes it; `open` and `close` do the same by hand. An engine
+    that was closed may be opened again, also in another event loop.
+
+    - `url`: `sqlite:///relative.db`, `sqlite:////absolute.db`, `postgresql://user@host/database`, or a plug-in's.
+    - `lease` (60 s): how long a claim lasts unless it is renewed, which happens at a third of it. Shorter: the jobs of a
+      worker that was killed are taken over sooner, at the price of more writes.
+    - `retry` (5, 10, 20 … minutes, at most a day): a tenacity wait or a `RetryPolicy`, for tasks without their own.
+    - `max_attempts` (3), `timeout` (None: no end; seconds): likewise.
+    - `ageing` (600 s): what one step of priority is worth in waiting time; None: strict priority, where a later job of a
+      better priority always goes first.
+    - `max_crashes` (5): so many leases lost in a row make a job dead.
+    - `payload_limit` (1 MiB): bytes of a payload, a result or a checkpoint.
+    - `retention`: seconds that ended jobs are kept, by status; None as a value keeps for ever. What is not named keeps
+      its default: completed and cancelled 7 days, dead for ever.
+    - `unknown_type_after` (None: never; seconds): due jobs of a type that no live worker knows are dead after it.
+    - `migrate` (True): bring the schema up to date at opening; False: refuse to open when it is not.
+    - `clock`: for tests; None is the database server's clock, or this machine's with SQLite.
+    - `backend_options`: what the backend takes, as in the query of the URL.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        lease: float = 60.0,
+        retry: Any = None,
+        max_attempts: int = 3,
+        timeout: float | None = None,
+        ageing: float | None = 600.0,
+        max_crashes: int = 5,
+        payload_limit: int = 1 << 20,
+        retention: Mapping[str, float | None] | None = None,
+        unknown_type_after: float | None = None,
+        migrate: bool = True,
+        clock: Clock | None = None,
+        backend_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        _positive("lease", lease)
+        if ageing is not None:
+            _positive("ageing", ageing, zero=True)
+        if timeout is not None:
+            _positive("timeout", timeout)
+        if unknown_type_after is not None:
+            _positive("unknown_type_after", unknown_type_after)
+        for name, value in (("max_attempts", max_attempts), ("max_crashes", max_crashes), ("payload_limit", payload_limit)):
+            _count(name, value)
+        self.payload_limit = payload_limit
+        policy: RetryPolicy = as_policy(retry)
+        self.default_max_attempts = policy.max_attempts or max_attempts
+        self._rules = Rules(
+            lease=lease,
+            retry=policy,
+            timeout=timeout,
+            max_crashes=max_crashes,
+            payload_limit=payload_limit,
+            retention=_retention(retention),
+            unknown_type_after=unknown_type_after,
+        )
+        self._url = url
+        self._migrate = migrate
+        self._settings = BackendSettings(clock, STRICT_AGEING if ageing is None else float(ageing))
+        self._backend_options = dict(backend_options or {})
+        self._made: QueueBackend | None = open_backend(url, self._settings, self._backend_options)
+        self._open: QueueBackend | None = None
+        self._groups: GroupCommit | None = None
+        self._waiting = Waiting(lambda job_id: self.backend.get(job_id))
+        self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+        self.registry = Registry(self)
+        self.task = self.registry.task
+        self.cron = self.registry.cron
+
+    def __repr__(self) -> str:
+        state = "open" if self._open is not None else "closed"
+        return f"<qengine.Engine {self._url.partition(':')[0]} {state}, {len(self.registry.names)} tasks>"
+
+    # -- life
+
+    @property
+    def backend(self) -> QueueBackend:
+        """The open backend. Raises ConfigurationError while the engine is not open."""
+        if self._open is None:
+            raise ConfigurationError("the engine is not open; use `async with engine:`, or `await engine.open()` first")
+        return self._open
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date (or check it, with `migrate=False`)."""
+        if self._open is not None:
+            raise ConfigurationError("the engine is open already")
+        backend = self._made or open_backend(self._url, self._settings, self._backend_options)
+        self._made = None
+        try:
+            await backend.open()
+            await (backend.migrate() if self._migrate else backend.check_schema())
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await backend.close()
+            raise
+        self._open = backend
+        self._groups = GroupCommit(backend)
+
+    async def close(self) -> None:
+        """Write what was handed over, and disconnect. May be called twice."""
+        if self._open is None:
+            return
+        with anyio.CancelScope(shield=True):
+            if self._groups is not None:
+                await self._groups.close()
+            backend, self._open, self._groups = self._open, None, None
+            await backend.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    @contextlib.contextmanager
+    def rebound(self, url: str, **backend_options: Any) -> Iterator[Self]:
+        """Point the engine at another database, while it is closed, for the length of the block: for tests.
+
+        The tasks that are registered enqueue there too.
+        """
+        if self._open is not None:
+            raise ConfigurationError("the engine is open; rebind it before it is opened")
+        before = self._url, self._backend_options, self._made
+        self._url, self._backend_options = url, backend_options
+        self._made = open_backend(url, self._settings, backend_options)
+        try:
+            yield self
+        finally:
+            self._url, self._backend_options, self._made = before
+
+    # -- enqueueing
+
+    async def enqueue(
+        self,
+        type: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        conn: Any = None,
+        **options: Any,
+    ) -> Job[Any]:
+        """Enqueue by name, with the arguments as a mapping; `options` are those of `Task.options`.
+
+        The name may be that of another service's task: then the arguments are only checked for being JSON. A task that is
+        registered here checks them against its handler.
+        """
+        arguments = dict(payload or {})
+        try:
+            task = self.registry.get(type)
+        except UnknownTask:
+            text = codec.encode(arguments, limit=self.payload_limit, what=f"the payload of {type}")
+            request = new_job(type, text, options, self.default_max_attempts)
+            return (await self.submit([request], conn))[0]
+        bound = task.options(conn=conn, **options)
+        job: Job[Any] = await bound.enqueue(**arguments)
+        return job
+
+    async def submit(self, jobs: Sequence[NewJob], conn: Any = None) -> list[Job[Any]]:
+        """Store requests that are checked already. What tasks enqueue through."""
+        backend = self.backend
+        if conn is None and len(jobs) == 1 and self._groups is not None:
+            answers = [await self._groups.enqueue(jobs[0])]
+        else:
+            answers = await backend.enqueue(jobs, conn)
+        return [await self._answer(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+
+    async def _answer(self, request: NewJob, answer: Enqueued) -> Job[Any]:
+        if answer.existed and (standing := await self.backend.get(answer.id)) is not None:
+            return replace(self._seen_by_user(standing), existed=True)
+        return Job(
+            id=answer.id,
+            type=request.type,
+            queue=request.queue,
+            priority=request.priority,
+            payload=codec.decode(request.payload),
+            max_attempts=request.max_attempts,
+            timeout=request.timeout,
+            unique_key=request.unique_key,
+            partition_key=request.partition_key,
+            scheduled_for=answer.scheduled_for,
+            created_at=answer.created_at,
+            existed=answer.existed,
+            _waiter=self,
+        )
+
+    # -- waiting
+
+    async def wait_for(self, job_id: int, timeout: float | None = None) -> Any:
+        """The result of a job, once it is completed, in the type that its handler's annotation says. See `Job.wait`."""
+        job = await self._waiting.until_ended(job_id, timeout)
+        try:
+            return self.registry.get(job.type).codec.result(job.result)
+        except UnknownTask:
+            return job.result
+
+    def _seen_by_user(self, job: Job[Any]) -> Job[Any]:
+        return replace(job, _waiter=self)
+
+    # -- working
+
+    @contextlib.asynccontextmanager
+    async def worker(
+        self,
+        *,
+        concurrency: int = 10,
+        queues: Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+        grace: float = 30.0,
+        until_idle: bool = False,
+        prefetch: int | None = None,
+    ) -> AsyncIterator[Worker]:
+        """Run a worker beside the block, in this event loop. It touches no signals.
+
+        At the end of the block it stops gracefully (see `grace`). When a loop of it fails for good, the block is cancelled
+        and the error raised. Options: `WorkerOptions`.
+        """
+        worker = self._worker(WorkerOptions(concurrency, _names(queues), _names(types), grace, until_idle, prefetch))
+        host = asyncio.current_task()
+        assert host is not None
+        main = asyncio.create_task(worker.run(), name="qengine-worker-host")
+        leaving = failed = False
+
+        def ended(task: asyncio.Task[None]) -> None:
+            nonlocal failed
+            if not leaving and not task.cancelled() and task.exception() is not None:
+                failed = True
+                host.cancel()
+
+        main.add_done_callback(ended)
+        try:
+            yield worker
+        except asyncio.CancelledError:
+            if failed and host.uncancel() == 0:
+                await main
+            raise
+        finally:
+            leaving = True
+            if not failed:
+                worker.stop()
+                with anyio.CancelScope(shield=True):
+                    await main
+
+    async def run_worker(
+        self,
+        *,
+        concurrency: int = 10,
+        queues: Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+        grace: float = 30.0,
+        until_idle: bool = False,
+        prefetch: int | None = None,
+    ) -> int:
+        """Run a worker until the caller is cancelled, or until nothing is due (`until_idle`); how many runs it ended.
+
+        When cancelled it stops gracefully first: running jobs have `grace` seconds to end.
+        """
+        worker = self._worker(WorkerOptions(concurrency, _names(queues), _names(types), grace, until_idle, prefetch))
+        await worker.run()
+        return worker.settled
+
+    async def drain(self, *, concurrency: int = 10, queues: Iterable[str] | None = None, types: Iterable[str] | None = None) -> int:
+        """Run all that is due, then return how many runs that took. For cron jobs, serverless functions and tests."""
+        return await self.run_worker(concurrency=concurrency, queues=queues, types=types, until_idle=True)
+
+    def _running_were_touched(self) -> None:
+        for worker in self._workers:
+            worker.renew_now()
+
+    def _worker(self, options: WorkerOptions) -> Worker:
+        worker = Worker(
+            self.backend,
+            self.registry,
+            self._rules,
+            options,
+            engine=self,
+            default_max_attempts=self.default_max_attempts,
+            on_settled=self._waiting.settled,
+        )
+        self._workers.add(worker)
+        return worker
+
+
+def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    if isinstance(names, str):
+        raise ConfigurationError(f"{names!r}: give a list of names")
+    return None if names is None else tuple(names)
+
+
+def _positive(name: str, value: float, *, zero: bool = False) -> None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (value == 0 and not zero):
+        raise ConfigurationError(f"{name}={value!r}: give a number of seconds, {'0 or more' if zero else 'more than 0'}")
+
+
+def _count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name}={value!r}: give a whole number, 1 or more")
+
+
+def _retention(given: Mapping[str, float | None] | None) -> dict[Status, float]:
+    kept: dict[Status, float | None] = dict(KEEP)
+    for name, seconds in (given or {}).items():
+        if name not in (Status.COMPLETED, Status.CANCELLED, Status.DEAD):
+            raise ConfigurationError(f"retention of {name!r}: jobs end as completed, cancelled or dead")
+        if seconds is not None:
+            _positive(f"retention[{name!r}]", seconds, zero=True)
+        kept[Status(name)] = seconds
+    return {status: float(seconds) for status, seconds in kept.items() if seconds is not None}
+
+

@@ -1,0 +1,173 @@
+"""The slots of a worker and the small buffer before them: who runs what, and how much more may come.
+
+Slots are coroutines that live as long as the worker and take one job after another; no task is made for a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+
+from qengine.backends.protocol import Lease
+from qengine.worker.run import Run
+
+RUN_ON = 0.01
+"""Seconds for which a slot may go from job to job before it lets the event loop turn."""
+WINDOW = 0.1
+"""The buffer holds at most what ended within so many seconds."""
+
+
+class Bench:
+    """Slots, buffer, and the counts from which the fetcher tells its demand."""
+
+    def __init__(self, concurrency: int, prefetch: int | None, work: Callable[[Run], Awaitable[None]]) -> None:
+        self._concurrency = concurrency
+        self._prefetch_limit = prefetch
+        self._work = work
+        self._buffer: deque[Run] = deque()
+        self._idle: deque[asyncio.Future[Run | None]] = deque()
+        self._slots: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._finished = 0
+        self._finished_before = 0
+        self._window_began = time.monotonic()
+        self.in_hand: Counter[str] = Counter()
+        """Jobs of each type that are buffered or running."""
+        self.held = 0
+        """Their sum."""
+        self.running: dict[Lease, Run] = {}
+        self.freed = asyncio.Event()
+        """Set whenever a job has ended."""
+        self.broken: BaseException | None = None
+        """What ended a slot that should not have ended."""
+
+    def start(self) -> None:
+        """Start the slots."""
+        for _ in range(self._concurrency):
+            self._add_slot()
+
+    def _add_slot(self) -> None:
+        slot = asyncio.create_task(self._slot(), name="qengine-slot")
+        self._slots.add(slot)
+        slot.add_done_callback(self._slot_ended)
+
+    def _slot_ended(self, slot: asyncio.Task[None]) -> None:
+        self._slots.discard(slot)
+        if not slot.cancelled() and slot.exception() is not None:
+            self.broken = slot.exception()
+        self.freed.set()
+
+    async def _slot(self) -> None:
+        turned = time.monotonic()
+        while True:
+            if self._buffer:
+                run = self._buffer.popleft()
+                if time.monotonic() - turned > RUN_ON:
+                    await asyncio.sleep(0)
+                    turned = time.monotonic()
+            else:
+                waiting: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
+                self._idle.append(waiting)
+                taken = await waiting
+                if taken is None:
+                    return
+                run = taken
+                turned = time.monotonic()
+            if run.stop is None:
+                self.running[run.lease] = run
+                try:
+                    await self._work(run)
+                finally:
+                    self._ended(run)
+                if run.let_go:
+                    return
+            else:
+                self._ended(run)
+
+    def _ended(self, run: Run) -> None:
+        if not run.let_go:
+            self.running.pop(run.lease, None)
+            self._left(run)
+        self._finished += 1
+
+    def give(self, runs: Iterable[Run]) -> None:
+        """Hand claimed jobs to idle slots; what no slot is free for waits in the buffer."""
+        for run in runs:
+            self.in_hand[run.claim.type] += 1
+            self.held += 1
+            while self._idle:
+                waiting = self._idle.popleft()
+                if not waiting.done():
+                    waiting.set_result(run)
+                    break
+            else:
+                self._buffer.append(run)
+
+    def let_go(self, run: Run) -> None:
+        """Go on without a run whose handler ignores its cancellation: its slot is replaced."""
+        run.let_go = True
+        self.running.pop(run.lease, None)
+        if not self._closed:
+            self._add_slot()
+        self._left(run)
+
+    def _left(self, run: Run) -> None:
+        self.in_hand[run.claim.type] -= 1
+        self.held -= 1
+        self.freed.set()
+
+    def take_back(self, older_than: float = 0.0) -> list[Run]:
+        """Empty the buffer, if its first job has waited for longer than so many seconds, and return what was in it."""
+        if not self._buffer or time.monotonic() - self._buffer[0].claimed < older_than:
+            return []
+        back = list(self._buffer)
+        self._buffer.clear()
+        for run in back:
+            self._left(run)
+        return back
+
+    def drop(self, lease: Lease) -> Run | None:
+        """Take one job out of the buffer; None when it is not there."""
+        for run in self._buffer:
+            if run.lease == lease:
+                self._buffer.remove(run)
+                self._left(run)
+                return run
+        return None
+
+    @property
+    def prefetch(self) -> int:
+        """How many jobs may wait in the buffer: as many as ended in the last 100 ms, within the option's limit."""
+        now = time.monotonic()
+        elapsed = now - self._window_began
+        if elapsed >= WINDOW:
+            self._finished_before = int(self._finished * WINDOW / elapsed)
+            self._finished = 0
+            self._window_began = now
+        target = max(self._finished_before, self._finished)
+        return target if self._prefetch_limit is None else min(target, self._prefetch_limit)
+
+    @property
+    def buffered(self) -> int:
+        """Jobs that wait for a slot."""
+        return len(self._buffer)
+
+    @property
+    def room(self) -> int:
+        """How many more jobs may be claimed now."""
+        return self._concurrency + self.prefetch - self.held
+
+    async def close(self, patience: float) -> None:
+        """End the slots; those that are still in a handler after `patience` seconds are left behind."""
+        self._closed = True
+        while self._idle:
+            waiting = self._idle.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+        slots = set(self._slots)
+        for slot in slots:
+            slot.cancel()
+        if slots:
+            await asyncio.wait(slots, timeout=patience)

@@ -1,0 +1,125 @@
+"""What any worker does for all: due jobs, ended leases, retention, unknown types, and the register of workers.
+
+Several workers may do it at once; the backend's own locking gives each row to one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from qengine.backends.protocol import QueueBackend, WorkerInfo
+from qengine.worker.contact import Contact
+from qengine.worker.options import Rules
+
+log = logging.getLogger("qengine.worker")
+
+BATCH = 500
+"""Rows in one statement of upkeep, at the most."""
+LOOK_AGAIN = 5.0
+"""Seconds between looks for due jobs when nothing says that there are any sooner."""
+THROTTLE = 0.05
+"""Seconds between looks, at the least."""
+HEARTBEAT = 10.0
+"""Seconds between heartbeats."""
+RETENTION_EVERY = 60.0
+"""Seconds between looks for jobs to delete."""
+FORGET_AFTER = 86_400.0
+"""Seconds after which a worker that fell silent is forgotten."""
+
+
+class DueJobs:
+    """Puts jobs in line whose time has come, buries those that expired, and takes back those whose lease has ended."""
+
+    def __init__(self, backend: QueueBackend, rules: Rules, contact: Contact) -> None:
+        self._backend = backend
+        self._rules = rules
+        self._contact = contact
+
+    async def run(self) -> None:
+        """Do it at the right moments, for ever."""
+        while True:
+            seen = self._backend.wakes
+            await self.round()
+            deadline = await self._backend.next_deadline()
+            pause = LOOK_AGAIN if deadline is None else min(max(deadline, THROTTLE), LOOK_AGAIN)
+            await self._sleep(pause, seen)
+
+    async def round(self) -> None:
+        """Do it once."""
+        while await self._backend.promote_due(BATCH) == BATCH:
+            pass
+        while await self._backend.bury_expired(BATCH) == BATCH:
+            pass
+        # Whoever was cut off itself gives the others, who may have been cut off by the same outage, the time to renew.
+        if self._contact.whole_for(self._rules.lease):
+            while await self._reclaim() == BATCH:
+                pass
+
+    async def _reclaim(self) -> int:
+        taken = await self._backend.reclaim(BATCH, max_crashes=self._rules.max_crashes, lease=self._rules.lease)
+        for job in taken:
+            level = logging.ERROR if job.dead else logging.WARNING
+            fate = "is dead (crash_loop)" if job.dead else "goes back in line"
+            log.log(level, "job %s (%s) lost its lease (worker %s), crash %d: it %s", job.id, job.type, job.worker, job.crashes, fate)
+        return len(taken)
+
+    async def _sleep(self, seconds: float, seen: int) -> None:
+        """Sleep, or until something new may have changed what comes next; notice when this process was not running."""
+        before = time.time()
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.sleep(THROTTLE)
+                await self._backend.wake(seen)
+        except TimeoutError:
+            pass
+        if not -1 < time.time() - before - seconds < self._rules.lease / 3:
+            log.info("this process was not running for a while; leases are left alone for %g s", self._rules.lease)
+            self._contact.broken()
+
+
+class Retention:
+    """Deletes jobs that ended long ago, in small batches."""
+
+    def __init__(self, backend: QueueBackend, rules: Rules) -> None:
+        self._backend = backend
+        self._rules = rules
+
+    async def run(self) -> None:
+        """Do it every minute, for ever."""
+        while self._rules.retention:
+            while await self._backend.prune(self._rules.retention, BATCH) == BATCH:
+                await asyncio.sleep(THROTTLE)
+            await asyncio.sleep(RETENTION_EVERY)
+
+
+class Presence:
+    """Announces this worker, forgets dead ones, and looks for types that nobody handles."""
+
+    def __init__(self, backend: QueueBackend, rules: Rules, announce: Callable[[], WorkerInfo]) -> None:
+        self._backend = backend
+        self._rules = rules
+        self._announce = announce
+        self._warned: set[str] = set()
+
+    async def run(self) -> None:
+        """Do it every ten seconds, for ever."""
+        while True:
+            await self._backend.heartbeat(self._announce())
+            await self._backend.forget_workers(FORGET_AFTER)
+            await self._look_for_unhandled()
+            await asyncio.sleep(HEARTBEAT)
+
+    async def _look_for_unhandled(self) -> None:
+        for name in await self._backend.unhandled():
+            if name not in self._warned:
+                self._warned.add(name)
+                log.warning("jobs of type %s wait, and no live worker has a handler for it", name)
+        after = self._rules.unknown_type_after
+        if after is not None:
+            while buried := await self._backend.bury_unknown(after, BATCH):
+                log.error("%d jobs of types that no worker knew for %g s are dead (unknown_type)", buried, after)
+                if buried < BATCH:
+                    return

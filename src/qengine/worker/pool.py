@@ -1,0 +1,285 @@
+"""The worker: wires its parts together, starts them, and ends them in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+
+from qengine.backends.protocol import Lease, QueueBackend, Settlement, WorkerInfo
+from qengine.errors import BackendUnavailable
+from qengine.registry import Registry
+from qengine.worker.bench import Bench
+from qengine.worker.contact import Contact
+from qengine.worker.cron import CronLoop
+from qengine.worker.fetcher import Fetcher
+from qengine.worker.lease import LeaseKeeper
+from qengine.worker.maintenance import DueJobs, Presence, Retention
+from qengine.worker.options import Rules, WorkerOptions
+from qengine.worker.run import Run, Stop
+from qengine.worker.runner import Runner, released
+from qengine.worker.settler import Settler
+from qengine.worker.supervisor import supervise
+from qengine.worker.watch import PATIENCE, Watch
+
+log = logging.getLogger("qengine.worker")
+
+FLUSH_WITHIN = 10.0
+"""Seconds that the last outcomes have to be written at shutdown, should the database be away."""
+
+
+class Worker:
+    """A pool of slots that runs jobs until it is stopped.
+
+    `engine` is what handlers see as `ctx.engine`; the worker itself makes no use of it.
+    """
+
+    def __init__(
+        self,
+        backend: QueueBackend,
+        registry: Registry,
+        rules: Rules,
+        options: WorkerOptions,
+        *,
+        engine: Any = None,
+        default_max_attempts: int = 3,
+        on_settled: Callable[[Iterable[int]], None] = lambda ids: None,
+    ) -> None:
+        self.id = str(uuid.uuid4())
+        """Fresh at every start; stored as `locked_by`."""
+        self.settled = 0
+        """How many runs it has brought to an end."""
+        self._backend = backend
+        self._rules = rules
+        self._options = options
+        self._on_settled = on_settled
+        self._tasks = {name: registry.get(name) for name in options.types or registry.names}
+        self._contact = Contact()
+        bound = max(1_000, 4 * options.concurrency)
+        self._settler = Settler(backend, self.id, self._contact, bound=bound, settled=self._after_settling)
+        self._bench = Bench(options.concurrency, options.prefetch, self._work)
+        self._watch = Watch(self._bench, ignored=self._go_on_without, stale=self._put_back)
+        self._runner = Runner(
+            backend, rules, worker=self.id, engine=engine, concurrency=options.concurrency, started=self._run_started
+        )
+        self._keeper = LeaseKeeper(backend.sibling(), lease=rules.lease, contact=self._contact, lost=self._leases_lost)
+        self._fetcher = Fetcher(
+            backend,
+            self._tasks,
+            options,
+            self._bench,
+            worker=self.id,
+            lease=rules.lease,
+            claimed=self._hold,
+            held=self._keeper.held,
+            quiet=self._is_quiet,
+        )
+        self._cron = CronLoop(backend, [cron for cron in registry.crons if cron.task.name in self._tasks], default_max_attempts)
+        self._presence = Presence(backend, rules, self._announcement)
+        self._stopping = asyncio.Event()
+        self._stopping_now = asyncio.Event()
+
+    # -- from outside
+
+    def stop(self) -> None:
+        """Begin to stop: claim no more, let running jobs end within the grace, put back what does not."""
+        self._stopping.set()
+
+    def stop_now(self) -> None:
+        """Stop without waiting for running jobs: they are cancelled and put back."""
+        self._stopping.set()
+        self._stopping_now.set()
+
+    def renew_now(self) -> None:
+        """Extend all leases now, which tells at once which running jobs were cancelled or requeued meanwhile."""
+        self._keeper.nudge()
+
+    async def run(self) -> None:
+        """Run until stopped, or until idle if the options say so.
+
+        When the caller is cancelled the worker stops gracefully first; when it is cancelled again, at once.
+        Raises the error of a loop that could not recover.
+        """
+        main = asyncio.create_task(self._main(), name="qengine-worker")
+        try:
+            await asyncio.shield(main)
+        except asyncio.CancelledError:
+            if main.done():
+                raise
+            self.stop()
+            with anyio.CancelScope(shield=True):
+                await self._finish(main)
+            raise
+
+    async def _finish(self, main: asyncio.Task[None]) -> None:
+        try:
+            await asyncio.wait([main])
+        except asyncio.CancelledError:
+            self.stop_now()
+            await asyncio.wait([main])
+        if not main.cancelled() and main.exception() is not None:
+            log.error("the worker ended with an error", exc_info=main.exception())
+
+    # -- life
+
+    async def _main(self) -> None:
+        self._keeper.start()
+        self._bench.start()
+        try:
+            await self._with_loops()
+        finally:
+            await self._keeper.stop()
+
+    async def _with_loops(self) -> None:
+        loops = {
+            "settling": self._settler.run,
+            "watching": self._watch.run,
+            "fetching": self._fetcher.run,
+            "listening": self._fetcher.listen,
+            "due jobs": DueJobs(self._backend, self._rules, self._contact).run,
+            "schedules": self._cron.run,
+            "retention": Retention(self._backend, self._rules).run,
+            "presence": self._presence.run,
+        }
+        tasks = {
+            name: asyncio.create_task(supervise(name, loop, self._contact), name=f"qengine-{name}") for name, loop in loops.items()
+        }
+        ends = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._fetcher.idle.wait())]
+        # Retention without rules and schedules without crons end at once, and rightly so.
+        lasting = [task for name, task in tasks.items() if name not in ("fetching", "schedules", "retention")]
+        try:
+            await self._until_an_end(tasks, lasting, ends)
+            await self._shut_down(tasks)
+        finally:
+            for task in (*tasks.values(), *ends):
+                task.cancel()
+            await asyncio.wait(tasks.values())
+        for task in tasks.values():
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _until_an_end(
+        self, tasks: dict[str, asyncio.Task[None]], lasting: list[asyncio.Task[None]], ends: list[asyncio.Task[Any]]
+    ) -> None:
+        """Return when the worker is to stop, is idle, or a loop has failed for good."""
+        waiting = {*tasks.values(), *ends}
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            failed = [task for task in done if task in tasks.values() and not task.cancelled() and task.exception() is not None]
+            if failed or any(task in ends or task in lasting for task in done):
+                return
+
+    async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> None:
+        self._fetcher.stop()
+        await asyncio.wait([tasks["fetching"]], timeout=self._rules.lease)
+        self._put_back(self._bench.take_back())
+        await self._wait_for_runs(self._options.grace, unless=self._stopping_now)
+        now = time.monotonic()
+        for run in list(self._bench.running.values()):
+            run.cancel(Stop.SHUTDOWN, now)
+        await self._wait_for_runs(PATIENCE)
+        for run in list(self._bench.running.values()):
+            self._go_on_without(run)
+        await self._bench.close(patience=0.1)
+        try:
+            async with asyncio.timeout(FLUSH_WITHIN):
+                await self._settler.flush()
+                await self._backend.retire(self.id)
+        except (TimeoutError, BackendUnavailable) as error:
+            log.warning(
+                "the database was away at shutdown; %d jobs run again when their leases end: %s", self._settler.outstanding, error
+            )
+
+    async def _wait_for_runs(self, seconds: float, unless: asyncio.Event | None = None) -> None:
+        until = time.monotonic() + seconds
+        while self._bench.held and not (unless is not None and unless.is_set()):
+            left = min(until - time.monotonic(), 0.25)
+            if left <= 0:
+                return
+            self._bench.freed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._bench.freed.wait()
+            except TimeoutError:
+                continue
+
+    # -- what the parts tell each other
+
+    async def _work(self, run: Run) -> None:
+        """One job in one slot."""
+        settlement = await self._runner.run(run)
+        self._fetcher.ended(run)
+        if run.let_go:
+            log.info("the handler of type %s (job %s) has ended at last", run.claim.type, run.claim.id)
+            return
+        self.settled += 1
+        if settlement is None:
+            self._keeper.forget((run.lease,))
+            self._on_settled((run.claim.id,))
+            return
+        self._settler.put(settlement)
+        if self._settler.full:
+            await self._settler.room()
+
+    def _hold(self, runs: Sequence[Run]) -> None:
+        self._keeper.hold(runs)
+        self._watch.wake()
+
+    def _run_started(self, run: Run) -> None:
+        if run.deadline != math.inf:
+            run.renew_until = run.deadline + 2 * PATIENCE
+
+    def _after_settling(self, written: Sequence[Settlement], gone: set[int]) -> None:
+        self._keeper.forget(Lease(s.id, s.token) for s in written)
+        self._on_settled(s.id for s in written)
+
+    def _leases_lost(self, leases: Sequence[Lease]) -> None:
+        self._keeper.forget(leases)
+        now = time.monotonic()
+        for lease in leases:
+            run = self._bench.running.get(lease) or self._bench.drop(lease)
+            if run is None or (run.context is not None and run.context.completed):
+                continue
+            log.warning("the lease of job %s (%s) is lost; its handler is cancelled", run.claim.id, run.claim.type)
+            run.cancel(Stop.LOST, now)
+
+    def _go_on_without(self, run: Run) -> None:
+        log.error("the handler of type %s (job %s) ignores its cancellation; its lease is let go", run.claim.type, run.claim.id)
+        self._bench.let_go(run)
+        self._fetcher.ended(run)
+        if run.stop is Stop.TIMEOUT:
+            self._settler.put(self._runner.timed_out(run))
+        elif run.stop is Stop.SHUTDOWN:
+            self._settler.put(released(run))
+        else:
+            self._keeper.forget((run.lease,))
+
+    def _put_back(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            self._settler.put(released(run))
+
+    def _is_quiet(self) -> bool:
+        return not self._bench.held and not self._settler.outstanding
+
+    def _announcement(self) -> WorkerInfo:
+        return WorkerInfo(
+            self.id,
+            socket.gethostname(),
+            os.getpid(),
+            version("qengine"),
+            tuple(self._tasks),
+            self._options.queues,
+            self._options.concurrency,
+            running=len(self._bench.running),
+        )
+
+

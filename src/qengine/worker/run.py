@@ -1,0 +1,67 @@
+"""One run of one job inside a worker, and the ways in which it can be stopped from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import math
+from typing import Any
+
+from qengine.backends.protocol import Claim, Lease
+from qengine.context import JobContext
+from qengine.task import Task
+
+
+class Stop(enum.Enum):
+    """Why a run was cancelled by its worker."""
+
+    TIMEOUT = "timeout"
+    """It took longer than it may: a failed attempt."""
+    LOST = "lost"
+    """Its lease is gone (reclaimed, cancelled, requeued, deleted): nothing is written."""
+    SHUTDOWN = "shutdown"
+    """The worker ends: the job goes back in line, no attempt spent."""
+
+
+class Run:
+    """A claimed job on its way through the worker: buffered, then running in a slot, then settled."""
+
+    __slots__ = ("asyncio_task", "cancels", "claim", "claimed", "context", "deadline", "lease", "let_go", "renew_until", "stop", "stopped_at", "task", "timeout")
+
+    def __init__(self, claim: Claim, task: Task[..., ..., Any, Any], claimed: float) -> None:
+        self.claim = claim
+        self.lease = Lease(claim.id, claim.token)
+        self.task = task
+        self.claimed = claimed
+        """Monotonic time of the claim."""
+        self.context: JobContext | None = None
+        self.asyncio_task: asyncio.Task[Any] | None = None
+        """The slot that runs it; None while it is buffered and once the handler has ended."""
+        self.timeout: float | None = None
+        self.deadline = math.inf
+        """Monotonic time at which it has timed out."""
+        self.renew_until = math.inf
+        """Monotonic time after which its lease is left to run out."""
+        self.stop: Stop | None = None
+        self.stopped_at = math.inf
+        self.cancels = 0
+        self.let_go = False
+        """True when the handler ignored its cancellation and the worker has gone on without it."""
+
+    def cancel(self, why: Stop, now: float) -> None:
+        """Cancel the handler, once; the first reason given stands, except that a lost lease always does."""
+        if self.stop is None:
+            self.stopped_at = now
+            if self.asyncio_task is not None:
+                self.cancels += 1
+                self.asyncio_task.cancel()
+            self.stop = why
+        elif why is Stop.LOST:
+            self.stop = why
+
+    def uncancel(self) -> None:
+        """Take back the requests of `cancel`, so that the slot can go on with the next job."""
+        if self.asyncio_task is not None:
+            for _ in range(self.cancels):
+                self.asyncio_task.uncancel()
+        self.cancels = 0

@@ -1,0 +1,238 @@
+"""Running one claimed job: decode, call the handler, and say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.to_process
+import anyio.to_thread
+
+from qengine import codec
+from qengine.backends.protocol import Lease, QueueBackend, Settlement
+from qengine.context import JobContext
+from qengine.errors import BackendUnavailable, LeaseLost, PayloadError
+from qengine.failure import describe, group, traceback_text
+from qengine.job import DeadReason, Status
+from qengine.outcomes import Cancel, Discard, Outcome, RetryAfter, Snooze
+from qengine.worker.options import Rules
+from qengine.worker.process import call_by_name
+from qengine.worker.run import Run, Stop
+
+log = logging.getLogger("qengine.worker")
+
+TRACEBACK_LIMIT = 16_000
+"""Characters of a traceback that are kept."""
+
+
+class Runner:
+    """Runs handlers for one worker. It writes nothing: what it returns is written by the settler."""
+
+    def __init__(
+        self,
+        backend: QueueBackend,
+        rules: Rules,
+        *,
+        worker: str,
+        engine: Any,
+        concurrency: int,
+        started: Callable[[Run], None],
+    ) -> None:
+        self._backend = backend
+        self._rules = rules
+        self._worker = worker
+        self._engine = engine
+        self._started = started
+        self._threads = anyio.CapacityLimiter(concurrency)
+        self._processes = anyio.CapacityLimiter(concurrency)
+
+    async def run(self, run: Run) -> Settlement | None:
+        """Run the job in the calling task; None when there is nothing to settle, because the lease is gone or is spent.
+
+        Raises CancelledError only when the calling task itself is cancelled from outside.
+        """
+        claim = run.claim
+        if claim.expired:
+            error = f"expired: not started by {claim.expires_at}"
+            return Settlement(claim.id, claim.token, Status.DEAD, spent=False, dead_reason=DeadReason.EXPIRED, error=error)
+        try:
+            arguments = run.task.codec.decode(claim.payload)
+        except PayloadError as error:
+            return self._buried(run, DeadReason.BAD_PAYLOAD, error, spent=False)
+        timeout = claim.timeout or run.task.settings.timeout or self._rules.timeout
+        if timeout is not None:
+            run.timeout = timeout
+            run.deadline = time.monotonic() + timeout
+        self._started(run)
+        try:
+            value = await self._call_in_this_task(run, arguments)
+        except asyncio.CancelledError as error:
+            if run.stop is None and _is_cancelled_from_outside():
+                raise
+            return self._stopped(run) if run.stop is not None else self._failed(run, error)
+        except Outcome as outcome:
+            return self._stopped(run) if run.stop is not None else await self._signalled(run, outcome)
+        except LeaseLost as error:
+            return None if self._is_own(run) else self._failed(run, error)
+        except (Exception, SystemExit, BaseExceptionGroup) as error:
+            return self._stopped(run) if run.stop is not None else self._failed(run, error)
+        if run.stop in (Stop.TIMEOUT, Stop.LOST):
+            return self._stopped(run)
+        return await self._returned(run, value)
+
+    async def _call_in_this_task(self, run: Run, arguments: dict[str, Any]) -> Any:
+        """Call the handler such that `run.cancel` reaches it, and nothing but it."""
+        run.asyncio_task = asyncio.current_task()
+        try:
+            return await self._call(run, arguments)
+        finally:
+            run.uncancel()
+            run.asyncio_task = None
+
+    async def _call(self, run: Run, arguments: dict[str, Any]) -> Any:
+        task = run.task
+        if task.settings.executor == "async":
+            if task.wants_context:
+                return await task.fn(self._context(run), **arguments)
+            return await task.fn(**arguments)
+        if task.settings.executor == "process":
+            text = await anyio.to_process.run_sync(
+                call_by_name, task.fn.__module__, task.fn.__qualname__, run.claim.payload, cancellable=True, limiter=self._processes
+            )
+            return codec.decode(text)
+        head = (self._context(run),) if task.wants_context else ()
+        return await anyio.to_thread.run_sync(
+            lambda: task.fn(*head, **arguments), abandon_on_cancel=True, limiter=self._threads
+        )
+
+    def _context(self, run: Run) -> JobContext:
+        deadline = None if run.timeout is None else dt.datetime.now(dt.UTC) + dt.timedelta(seconds=run.timeout)
+        run.context = JobContext(
+            run.claim,
+            self._backend,
+            engine=self._engine,
+            worker=self._worker,
+            lease=self._rules.lease,
+            deadline=deadline,
+            payload_limit=self._rules.payload_limit,
+        )
+        return run.context
+
+    async def _returned(self, run: Run, value: Any) -> Settlement | None:
+        claim = run.claim
+        if value is None:
+            return None if self._is_completed(run) else Settlement(claim.id, claim.token, Status.COMPLETED)
+        try:
+            result = codec.encode(value, limit=self._rules.payload_limit, what=f"the result of {claim.type}")
+        except PayloadError as error:
+            return self._buried(run, DeadReason.DISCARDED, error)
+        if not self._is_completed(run):
+            return Settlement(claim.id, claim.token, Status.COMPLETED, result)
+        # The transaction completed the job and raised the token by one: the result is stored under that.
+        try:
+            if not await self._backend.store_result(Lease(claim.id, claim.token + 1), result):
+                log.warning("job %s (%s) was taken up again before its result was stored", claim.id, claim.type)
+        except BackendUnavailable as error:
+            log.warning("job %s (%s) is completed, but its result could not be stored: %s", claim.id, claim.type, error)
+        return None
+
+    def _stopped(self, run: Run) -> Settlement | None:
+        if run.stop is Stop.LOST or self._is_completed(run):
+            return None
+        if run.stop is Stop.SHUTDOWN:
+            return released(run)
+        return self.timed_out(run)
+
+    def timed_out(self, run: Run) -> Settlement:
+        """A failed attempt, for a run that took too long."""
+        return self._attempt_failed(run, TimeoutError(f"timed out after {run.timeout:g} s"), traceback=None)
+
+    def _failed(self, run: Run, error: BaseException) -> Settlement | None:
+        if self._is_completed(run):
+            log.error("job %s (%s) failed after its transaction had completed it", run.claim.id, run.claim.type, exc_info=error)
+            return None
+        return self._attempt_failed(run, error, traceback_text(error, TRACEBACK_LIMIT))
+
+    def _attempt_failed(self, run: Run, error: BaseException, traceback: str | None) -> Settlement:
+        claim = run.claim
+        policy = run.task.settings.retry or self._rules.retry
+        delay = policy.delay(claim.attempt, error)
+        line = describe(error)
+        status, reason = Status.FAILED, None
+        if delay is None:
+            status, reason = Status.DEAD, DeadReason.DISCARDED
+        elif claim.attempt >= claim.max_attempts:
+            status, reason, delay = Status.DEAD, DeadReason.EXHAUSTED, None
+        return Settlement(
+            claim.id,
+            claim.token,
+            status,
+            delay=delay,
+            dead_reason=reason,
+            error=line,
+            traceback=traceback,
+            error_group=group(line),
+            logged=True,
+        )
+
+    def _buried(self, run: Run, reason: DeadReason, error: BaseException, *, spent: bool = True) -> Settlement | None:
+        if self._is_completed(run):
+            log.error("job %s (%s) is completed, but its result cannot be stored: %s", run.claim.id, run.claim.type, error)
+            return None
+        line = describe(error)
+        return Settlement(
+            run.claim.id,
+            run.claim.token,
+            Status.DEAD,
+            spent=spent,
+            dead_reason=reason,
+            error=line,
+            traceback=None,
+            error_group=group(line),
+            logged=True,
+        )
+
+    async def _signalled(self, run: Run, outcome: Outcome) -> Settlement | None:
+        claim = run.claim
+        if self._is_completed(run):
+            log.error("job %s (%s) raised %r after its transaction had completed it", claim.id, claim.type, outcome)
+            return None
+        if isinstance(outcome, Snooze):
+            return Settlement(claim.id, claim.token, Status.PENDING, delay=outcome.seconds, spent=False)
+        if isinstance(outcome, RetryAfter):
+            if outcome.pause_type:
+                await self._pause_type(claim.type, outcome.seconds)
+            return Settlement(claim.id, claim.token, Status.PENDING, delay=outcome.seconds, spent=False, error=str(outcome))
+        if isinstance(outcome, Discard):
+            return self._buried(run, DeadReason.DISCARDED, outcome)
+        if isinstance(outcome, Cancel):
+            return Settlement(claim.id, claim.token, Status.CANCELLED, error=describe(outcome))
+        return self._failed(run, outcome)
+
+    async def _pause_type(self, name: str, seconds: float) -> None:
+        try:
+            await self._backend.pause("type", name, seconds)
+        except BackendUnavailable as error:
+            log.warning("type %s could not be paused for %g s: %s", name, seconds, error)
+
+    def _is_own(self, run: Run) -> bool:
+        """Whether a LeaseLost that came out of the handler is about this very run."""
+        return run.context is not None and run.context.lost
+
+    def _is_completed(self, run: Run) -> bool:
+        return run.context is not None and run.context.completed
+
+
+def _is_cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def released(run: Run) -> Settlement:
+    """Back in line at its old place, as if it had not been claimed."""
+    return Settlement(run.claim.id, run.claim.token, Status.PENDING, spent=False, ended=False)

@@ -1,0 +1,57 @@
+"""What commands print: tables for people, one JSON document for programs. Nothing of a job is read as markup."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from qengine import Job
+from qengine.cli.text import clean
+
+JOB_KEYS = tuple(f.name for f in dataclasses.fields(Job) if not f.name.startswith("_") and f.name != "existed")
+"""The keys of a job in JSON, in order; `existed` belongs to the answer to an enqueue."""
+
+_WIDTH_OF_A_PIPE = 200
+
+
+def console() -> Console:
+    """Standard output. Piped, a table gets the room that it needs."""
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
+    return Console(markup=False, highlight=False, emoji=False, width=width)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """A table of `rows`; the columns named in `right` are aligned to the right."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=column in right, overflow="fold")
+    for row in rows:
+        made.add_row(*(clean(str(cell)) for cell in row))
+    return made
+
+
+def print_json(value: Any) -> None:
+    """One JSON document in ASCII, so that it passes through any pipe."""
+    print(json.dumps(value, indent=2, default=_plain))
+
+
+def job_document(job: Job[Any]) -> dict[str, Any]:
+    """A job with the keys of JOB_KEYS."""
+    return {key: getattr(job, key) for key in JOB_KEYS}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return str(value)

@@ -1,0 +1,86 @@
+"""The processes of a run: the outside world and the workers, in a folder of their own. None outlives the run."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[1]
+
+
+class Stage:
+    """Starts processes, and ends them when it is left, however that comes about."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._world: subprocess.Popen[bytes] | None = None
+        (folder / "pages").mkdir()
+
+    @property
+    def record(self) -> Path:
+        """The file in which the world writes down what it sees."""
+        return self.folder / "world.db"
+
+    def start_world(self) -> None:
+        """Start the mail and web servers, and put their addresses in the environment."""
+        self._world = self._start(
+            "world", [sys.executable, "-m", "email_pipeline.world", str(self.record)], stdout=subprocess.PIPE
+        )
+        assert self._world.stdout is not None
+        line = self._world.stdout.readline()
+        if not line:
+            raise SystemExit(f"the mail and web servers did not start; {self.folder / 'world.log'} says why")
+        ports = json.loads(line)
+        os.environ["PIPELINE_SMTP"] = f"127.0.0.1:{ports['smtp']}"
+        os.environ["PIPELINE_WEB"] = f"http://127.0.0.1:{ports['web']}"
+
+    def start_worker(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a worker as it is started in production; its log is `name`.log."""
+        command = [sys.executable, "-m", "qengine", "worker", "email_pipeline.pipeline:engine", "--concurrency", "20"]
+        self.workers[name] = self._start(name, command)
+        return self.workers[name]
+
+    def stop_workers(self) -> dict[str, int]:
+        """Ask the workers to stop, and wait until they have; their exit codes."""
+        for worker in self.workers.values():
+            worker.terminate()
+        return {name: worker.wait(timeout=40) for name, worker in self.workers.items()}
+
+    def clear(self) -> None:
+        """End whatever still runs."""
+        processes = [process for process in (self._world, *self.workers.values()) if process is not None]
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+
+    def _start(self, name: str, command: list[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            # A session of its own: Ctrl-C is for the director alone, which then ends the others.
+            return subprocess.Popen(
+                command, cwd=EXAMPLES, stdin=subprocess.PIPE, stdout=stdout or log, stderr=log, start_new_session=True
+            )
+
+
+@contextmanager
+def set_stage(url: str | None, postgres: bool) -> Iterator[Stage]:
+    """A stage with the world running, and the environment that the pipeline's modules read.
+
+    `url` is an empty database. Without it, an SQLite file in the folder, or an embedded PostgreSQL.
+    """
+    with ExitStack() as stack:
+        stage = Stage(Path(tempfile.mkdtemp(prefix="email-pipeline-")))
+        if postgres:
+            from qengine.testing import PostgresServer
+
+            url = stack.enter_context(PostgresServer(durable=True)).create_database()
+        stack.callback(stage.clear)
+        os.environ["PIPELINE_FOLDER"] = str(stage.folder)
+        os.environ["PIPELINE_DATABASE"] = url or f"sqlite:///{stage.folder}/pipeline.db"
+        stage.start_world()
+        yield stage

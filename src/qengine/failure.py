@@ -1,0 +1,114 @@
+"""What is kept of an error: one line, a bounded traceback, and the group of errors like it."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+
+LINE_LIMIT = 500
+"""The longest error line, in characters."""
+TRACEBACK_LIMIT = 16_000
+"""The longest traceback, in characters."""
+
+_PACKAGE = str(pathlib.Path(__file__).resolve().parent)
+_PLUMBING = re.compile(r"[/\\](asyncio|anyio|concurrent[/\\]futures|threading\.py|contextlib\.py|contextvars)\b")
+
+
+def describe(error: BaseException) -> str:
+    """The error in one bounded line: its type, and the first line of its message. Never raises.
+
+    A group is described by the first error in it, with how many more there are.
+    """
+    found = list(_leaves(error))
+    name = type(found[0]).__name__
+    message = _first_line(_message(found[0]))
+    text = f"{name}: {message}" if message else name
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return _storable(_cut(text, LINE_LIMIT - len(more)) + more)
+
+
+def traceback_text(error: BaseException, limit: int = TRACEBACK_LIMIT) -> str:
+    """The traceback as Python prints it, causes included, at most `limit` characters, the end kept. Never raises.
+
+    The frames through which qengine called the handler are left out.
+    """
+    try:
+        shown = traceback.TracebackException(type(error), error, _handler_frames(error.__traceback__), compact=True)
+        text = "".join(shown.format())
+    except Exception as broken:
+        text = f"{describe(error)}\n(its traceback cannot be shown: {type(broken).__name__})\n"
+    if len(text) > limit:
+        mark = "[…]\n"
+        text = mark + text[len(text) - max(limit - len(mark), 0) :]
+        text = text[:limit]
+    return _storable(text)
+
+
+def group(error_line: str) -> str:
+    """`error_line` with all that varies between like errors replaced by `*`.
+
+    That is: numbers, hexadecimal, UUIDs, times, e-mail and other addresses, URLs, paths, and what stands in quotes. The
+    error's type stays.
+    """
+    kind, colon, message = error_line.partition(": ")
+    if not colon or not re.fullmatch(r"[\w.]+", kind):
+        kind, colon, message = "", "", error_line
+    for pattern, replacement in _VARYING:
+        message = pattern.sub(replacement, message)
+    return kind + colon + message
+
+
+_VARYING = (
+    (re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+"), "*"),
+    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*"), "*"),
+    (re.compile(r"(?<!\w)(['\"`])(?:(?!\1).)*\1(?!\w)"), "*"),
+    (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "*"),
+    (re.compile(r"\b0[xX][0-9a-fA-F]+\b"), "*"),
+    (re.compile(r"(?<![\w*])(?:[A-Za-z]:\\|\\\\)[^\s'\":;,)]+"), "*"),
+    (re.compile(r"(?<![\w*/])~?(?:/[\w.@%+=~-]+)+/?|(?<![\w*/.])(?:\.{1,2}/|[\w.-]+/)[\w.@%+=~/-]+"), "*"),
+    (re.compile(r"\b(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{7,}\b"), "*"),
+    (re.compile(r"(?<![A-Za-z_])[-+]?\d[\d_]*(?:[.,:T-]?\d+)*(?:[eE][-+]?\d+)?"), "*"),
+    (re.compile(r"\*(?:[.:]\*)+"), "*"),
+)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be shown)"
+
+
+def _first_line(text: str) -> str:
+    return next((stripped for line in text[:10_000].splitlines() if (stripped := line.strip())), "")
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _storable(text: str) -> str:
+    """`text` without what databases refuse: NUL, and half surrogate pairs."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def _handler_frames(frames: TracebackType | None) -> TracebackType | None:
+    """The frames from the first that is not of qengine, or of what it runs handlers with; all, when there is none."""
+    at = frames
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) and not _PLUMBING.search(file):
+            return at
+        at = at.tb_next
+    return frames

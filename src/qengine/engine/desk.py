@@ -227,5 +227,3 @@ async def _in_batches(act: Callable[[JobFilter, int], Awaitable[list[int]]], whi
         if len(touched) < BATCH:
             break
     return total
-
-

@@ -24,7 +24,7 @@ from qengine.errors import ConfigurationError, UnknownTask
 from qengine.job import Job, NewJob, Status
 from qengine.registry import Registry
 from qengine.retry import RetryPolicy, as_policy
-from qengine.task import new_job
+from qengine.task import NO_OPTIONS, JobDefaults, JobOptions, check_name, new_job
 from qengine.worker import Rules, Worker, WorkerOptions
 from qengine.worker.options import DAY
 
@@ -184,15 +184,14 @@ class Engine(Desk):
         registered here checks them against its handler.
         """
         arguments = dict(payload or {})
-        try:
-            task = self.registry.get(type)
-        except UnknownTask:
+        chosen = JobOptions(conn=conn, **options) if options or conn is not None else NO_OPTIONS
+        if type in self.registry:
+            request = self.registry.get(type).new_job((), arguments, chosen, plain=True)
+        else:
+            check_name("type", type)
             text = codec.encode(arguments, limit=self.payload_limit, what=f"the payload of {type}")
-            request = new_job(type, text, options, self.default_max_attempts)
-            return (await self.submit([request], conn))[0]
-        bound = task.options(conn=conn, **options)
-        job: Job[Any] = await bound.enqueue(**arguments)
-        return job
+            request = new_job(type, text, chosen, JobDefaults(max_attempts=self.default_max_attempts))
+        return (await self.submit([request], conn))[0]
 
     async def submit(self, jobs: Sequence[NewJob], conn: Any = None) -> list[Job[Any]]:
         """Store requests that are checked already. What tasks enqueue through."""
@@ -297,7 +296,9 @@ class Engine(Desk):
         await worker.run()
         return worker.settled
 
-    async def drain(self, *, concurrency: int = 10, queues: Iterable[str] | None = None, types: Iterable[str] | None = None) -> int:
+    async def drain(
+        self, *, concurrency: int = 10, queues: Iterable[str] | None = None, types: Iterable[str] | None = None
+    ) -> int:
         """Run all that is due, then return how many runs that took. For cron jobs, serverless functions and tests."""
         return await self.run_worker(concurrency=concurrency, queues=queues, types=types, until_idle=True)
 
@@ -312,7 +313,6 @@ class Engine(Desk):
             self._rules,
             options,
             engine=self,
-            default_max_attempts=self.default_max_attempts,
             on_settled=self._waiting.settled,
         )
         self._workers.add(worker)
@@ -345,5 +345,3 @@ def _retention(given: Mapping[str, float | None] | None) -> dict[Status, float]:
             _positive(f"retention[{name!r}]", seconds, zero=True)
         kept[Status(name)] = seconds
     return {status: float(seconds) for status, seconds in kept.items() if seconds is not None}
-
-

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from collections.abc import Sequence
+from collections.abc import Container
 
 from qengine.backends.protocol import Fire, QueueBackend, Schedule
 from qengine.job import NewJob
-from qengine.registry import Cron
-from qengine.schedule import next_fire, plan
+from qengine.registry import Cron, Registry
+from qengine.schedule import plan
 
 log = logging.getLogger("qengine.cron")
 
@@ -23,10 +23,10 @@ CATCH_UP_BATCH = 1_000
 class CronLoop:
     """Fires the schedules that this process declares; others in the database are left to those who know their tasks."""
 
-    def __init__(self, backend: QueueBackend, crons: Sequence[Cron], default_max_attempts: int) -> None:
+    def __init__(self, backend: QueueBackend, registry: Registry, types: Container[str]) -> None:
         self._backend = backend
-        self._crons = {cron.name: cron for cron in crons}
-        self._default_max_attempts = default_max_attempts
+        self._registry = registry
+        self._crons: dict[str, Cron] = {cron.name: cron for cron in registry.crons if cron.task in types}
         self._declared = False
 
     async def run(self) -> None:
@@ -48,25 +48,14 @@ class CronLoop:
         return soonest
 
     async def _declare(self, now: dt.datetime) -> None:
-        await self._backend.put_schedules(
-            [
-                Schedule(cron.name, cron.task.name, cron.cron, cron.tz, cron.catch_up, next_fire(cron.cron, cron.tz, now))
-                for cron in self._crons.values()
-            ]
-        )
+        await self._backend.put_schedules([cron.schedule(now) for cron in self._crons.values()])
         self._declared = True
 
     async def _fire(self, schedule: Schedule, now: dt.datetime) -> dt.datetime:
-        times, following = plan(schedule.cron, schedule.tz, schedule.catch_up, schedule.next_fire, now, CATCH_UP_BATCH)
-        settings = self._crons[schedule.name].task.settings
+        times, following = plan(schedule, now, CATCH_UP_BATCH)
+        defaults = self._registry.get(schedule.type).defaults
         jobs = [
-            NewJob(
-                schedule.type,
-                queue=settings.queue,
-                priority=settings.priority,
-                at=time,
-                max_attempts=settings.max_attempts or self._default_max_attempts,
-            )
+            NewJob(schedule.type, queue=defaults.queue, priority=defaults.priority, at=time, max_attempts=defaults.max_attempts)
             for time in times
         ]
         fired = await self._backend.fire(Fire(schedule.name, schedule.next_fire, following, times, jobs))

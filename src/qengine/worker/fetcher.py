@@ -7,10 +7,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from qengine.backends.protocol import Claim, Demand, Lease, QueueBackend
-from qengine.task import Task
+from qengine.registry import AnyTask
 from qengine.worker.bench import Bench
 from qengine.worker.options import WorkerOptions
 from qengine.worker.run import Run
@@ -55,7 +54,7 @@ class Fetcher:
     def __init__(
         self,
         backend: QueueBackend,
-        tasks: Mapping[str, Task[..., ..., Any, Any]],
+        tasks: Mapping[str, AnyTask],
         options: WorkerOptions,
         bench: Bench,
         *,
@@ -145,7 +144,9 @@ class Fetcher:
 
     def _suspects_are_due(self) -> bool:
         return (
-            LANE.free and self._bench.held < self._options.concurrency and time.monotonic() - self._suspects_looked_at >= SUSPECTS_EVERY
+            LANE.free
+            and self._bench.held < self._options.concurrency
+            and time.monotonic() - self._suspects_looked_at >= SUSPECTS_EVERY
         )
 
     async def _claim_suspect(self) -> int:

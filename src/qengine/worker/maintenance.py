@@ -63,7 +63,9 @@ class DueJobs:
         for job in taken:
             level = logging.ERROR if job.dead else logging.WARNING
             fate = "is dead (crash_loop)" if job.dead else "goes back in line"
-            log.log(level, "job %s (%s) lost its lease (worker %s), crash %d: it %s", job.id, job.type, job.worker, job.crashes, fate)
+            log.log(
+                level, "job %s (%s) lost its lease (worker %s), crash %d: it %s", job.id, job.type, job.worker, job.crashes, fate
+            )
         return len(taken)
 
     async def _sleep(self, seconds: float, seen: int) -> None:
@@ -90,9 +92,8 @@ class Retention:
     async def run(self) -> None:
         """Do it every minute, for ever."""
         while self._rules.retention:
-            while await self._backend.prune(self._rules.retention, BATCH) == BATCH:
-                await asyncio.sleep(THROTTLE)
-            await asyncio.sleep(RETENTION_EVERY)
+            full = await self._backend.prune(self._rules.retention, BATCH) == BATCH
+            await asyncio.sleep(THROTTLE if full else RETENTION_EVERY)
 
 
 class Presence:

@@ -51,7 +51,6 @@ class Worker:
         options: WorkerOptions,
         *,
         engine: Any = None,
-        default_max_attempts: int = 3,
         on_settled: Callable[[Iterable[int]], None] = lambda ids: None,
     ) -> None:
         self.id = str(uuid.uuid4())
@@ -83,7 +82,7 @@ class Worker:
             held=self._keeper.held,
             quiet=self._is_quiet,
         )
-        self._cron = CronLoop(backend, [cron for cron in registry.crons if cron.task.name in self._tasks], default_max_attempts)
+        self._cron = CronLoop(backend, registry, self._tasks)
         self._presence = Presence(backend, rules, self._announcement)
         self._stopping = asyncio.Event()
         self._stopping_now = asyncio.Event()
@@ -151,7 +150,8 @@ class Worker:
             "presence": self._presence.run,
         }
         tasks = {
-            name: asyncio.create_task(supervise(name, loop, self._contact), name=f"qengine-{name}") for name, loop in loops.items()
+            name: asyncio.create_task(supervise(name, loop, self._contact), name=f"qengine-{name}")
+            for name, loop in loops.items()
         }
         ends = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._fetcher.idle.wait())]
         # Retention without rules and schedules without crons end at once, and rightly so.
@@ -281,5 +281,3 @@ class Worker:
             self._options.concurrency,
             running=len(self._bench.running),
         )
-
-

@@ -9,7 +9,7 @@ from typing import Any
 
 from qengine.backends.protocol import Claim, Lease
 from qengine.context import JobContext
-from qengine.task import Task
+from qengine.registry import AnyTask
 
 
 class Stop(enum.Enum):
@@ -26,9 +26,23 @@ class Stop(enum.Enum):
 class Run:
     """A claimed job on its way through the worker: buffered, then running in a slot, then settled."""
 
-    __slots__ = ("asyncio_task", "cancels", "claim", "claimed", "context", "deadline", "lease", "let_go", "renew_until", "stop", "stopped_at", "task", "timeout")
+    __slots__ = (
+        "asyncio_task",
+        "cancels",
+        "claim",
+        "claimed",
+        "context",
+        "deadline",
+        "lease",
+        "let_go",
+        "renew_until",
+        "stop",
+        "stopped_at",
+        "task",
+        "timeout",
+    )
 
-    def __init__(self, claim: Claim, task: Task[..., ..., Any, Any], claimed: float) -> None:
+    def __init__(self, claim: Claim, task: AnyTask, claimed: float) -> None:
         self.claim = claim
         self.lease = Lease(claim.id, claim.token)
         self.task = task

@@ -102,13 +102,16 @@ class Runner:
             return await task.fn(**arguments)
         if task.settings.executor == "process":
             text = await anyio.to_process.run_sync(
-                call_by_name, task.fn.__module__, task.fn.__qualname__, run.claim.payload, cancellable=True, limiter=self._processes
+                call_by_name,
+                task.fn.__module__,
+                task.fn.__qualname__,
+                run.claim.payload,
+                cancellable=True,
+                limiter=self._processes,
             )
             return codec.decode(text)
         head = (self._context(run),) if task.wants_context else ()
-        return await anyio.to_thread.run_sync(
-            lambda: task.fn(*head, **arguments), abandon_on_cancel=True, limiter=self._threads
-        )
+        return await anyio.to_thread.run_sync(lambda: task.fn(*head, **arguments), abandon_on_cancel=True, limiter=self._threads)
 
     def _context(self, run: Run) -> JobContext:
         deadline = None if run.timeout is None else dt.datetime.now(dt.UTC) + dt.timedelta(seconds=run.timeout)
@@ -156,7 +159,11 @@ class Runner:
         if self._is_completed(run):
             log.error("job %s (%s) failed after its transaction had completed it", run.claim.id, run.claim.type, exc_info=error)
             return None
-        return self._attempt_failed(run, error, traceback_text(error, TRACEBACK_LIMIT))
+        text = traceback_text(error, TRACEBACK_LIMIT)
+        if not isinstance(error, Exception):
+            # SystemExit, or a CancelledError of the handler's own making: an attempt failed, and policies speak of Exceptions.
+            error = RuntimeError(f"the handler raised {describe(error)}")
+        return self._attempt_failed(run, error, text)
 
     def _attempt_failed(self, run: Run, error: BaseException, traceback: str | None) -> Settlement:
         claim = run.claim

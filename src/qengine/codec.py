@@ -198,7 +198,7 @@ class PayloadCodec:
             elif p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY):
                 shown = f"*{p.name}" if p.kind is p.VAR_POSITIONAL else f"{p.name} (positional-only)"
                 raise ConfigurationError(
-                    f"{_function_name(fn)}: arguments are stored by name, so that {shown} cannot be one; make it an ordinary parameter"
+                    f"{_function_name(fn)}: arguments are stored by name, {shown} cannot be; make it an ordinary parameter"
                 )
             else:
                 named.append(p)

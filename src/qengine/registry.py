@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Concatenate, Protocol, TypeVar, overload
 
+from qengine.backends.protocol import Schedule
 from qengine.codec import signature
 from qengine.context import JobContext
 from qengine.errors import ConfigurationError, DuplicateTask, UnknownTask
 from qengine.retry import RetryPolicy, Wait, as_policy
-from qengine.schedule import CATCH_UPS, CatchUp, validate
+from qengine.schedule import CATCH_UPS, CatchUp, next_fire, validate
 from qengine.task import EXECUTORS, Executor, P, Submitter, Task, TaskOptions, check_name
 
 AnyTask = Task[..., Any, ..., Any]
@@ -58,10 +60,15 @@ class Cron:
     So it is the same in every process and every release, in whatever order a task's schedules are declared, and one
     that is changed is a new schedule, which begins at its next fire time.
     """
-    task: AnyTask
+    task: str
+    """The name of the task."""
     cron: str
     tz: str
     catch_up: CatchUp
+
+    def schedule(self, now: dt.datetime) -> Schedule:
+        """As it is declared to the database, beginning after `now`."""
+        return Schedule(self.name, self.task, self.cron, self.tz, self.catch_up, next_fire(self.cron, self.tz, now))
 
 
 class Registry:
@@ -155,7 +162,7 @@ class Registry:
             name = f"{task.name}:{expr}" if tz == "UTC" else f"{task.name}:{expr} {tz}"
             if name in self._crons:
                 raise ConfigurationError(f"task {task.name!r} has cron {expr!r} ({tz}) twice; declare it once")
-            self._crons[name] = Cron(name, task, expr, tz, catch_up)
+            self._crons[name] = Cron(name, task.name, expr, tz, catch_up)
             return task
 
         return decorate

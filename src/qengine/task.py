@@ -129,30 +129,27 @@ class JobOptions:
 NO_OPTIONS = JobOptions()
 
 
-def new_job(type: str, payload: str, options: Mapping[str, Any], max_attempts: int) -> NewJob:
-    """The request to store one job by name, with an encoded payload; `max_attempts` is for when the options do not say.
+@dataclass(frozen=True, slots=True)
+class JobDefaults:
+    """What a job gets that its options leave open."""
 
-    Raises ConfigurationError, naming the value and what to give instead, for a type or an option that cannot work.
-    """
-    check_name("type", type)
-    unknown = options.keys() - JobOptions.__dataclass_fields__.keys()
-    if unknown:
-        raise ConfigurationError(f"a job has no option {min(unknown)!r}; there are {', '.join(JobOptions.__dataclass_fields__)}")
-    return request(type, payload, JobOptions(**options), "default", 5, max_attempts)
+    queue: str = "default"
+    priority: int = 5
+    max_attempts: int = 3
 
 
-def request(type: str, payload: str, options: JobOptions, queue: str, priority: int, max_attempts: int) -> NewJob:
-    """The request to store one job with checked options; the last three are for when those do not say."""
+def new_job(type: str, payload: str, options: JobOptions, defaults: JobDefaults) -> NewJob:
+    """The request to store one job of `type` with an encoded payload."""
     if options is NO_OPTIONS:
-        return NewJob(type, payload, queue, priority, max_attempts=max_attempts)
+        return NewJob(type, payload, defaults.queue, defaults.priority, max_attempts=defaults.max_attempts)
     return NewJob(
         type=type,
         payload=payload,
-        queue=queue if options.queue is None else options.queue,
-        priority=priority if options.priority is None else options.priority,
+        queue=defaults.queue if options.queue is None else options.queue,
+        priority=defaults.priority if options.priority is None else options.priority,
         delay=options.delay,
         at=options.at,
-        max_attempts=max_attempts if options.max_attempts is None else options.max_attempts,
+        max_attempts=defaults.max_attempts if options.max_attempts is None else options.max_attempts,
         timeout=options.timeout,
         unique_key=options.unique_key,
         partition_key=options.partition_key,
@@ -255,14 +252,18 @@ class Task(Generic[CallP, CallR, P, R]):
             ),
         )
 
+    @functools.cached_property
+    def defaults(self) -> JobDefaults:
+        """What its jobs get that their options leave open."""
+        settings = self.settings
+        return JobDefaults(settings.queue, settings.priority, settings.max_attempts or self._submitter.default_max_attempts)
+
     def new_job(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], options: JobOptions = NO_OPTIONS, *, plain: bool = False
     ) -> NewJob:
         """The request to store one call. With `plain`, arguments may be in their JSON form. Raises PayloadError."""
-        submitter, settings = self._submitter, self.settings
-        payload = self.codec.encode(args, kwargs, submitter.payload_limit, plain=plain)
-        attempts = settings.max_attempts or submitter.default_max_attempts
-        return request(settings.name, payload, options, settings.queue, settings.priority, attempts)
+        payload = self.codec.encode(args, kwargs, self._submitter.payload_limit, plain=plain)
+        return new_job(self.name, payload, options, self.defaults)
 
     async def _submit(self, jobs: list[NewJob], conn: Any) -> list[Job[Any]]:
         return await self._submitter.submit(jobs, conn) if jobs else []
@@ -284,11 +285,6 @@ class BoundTask(Generic[P, R]):
         """See `Task.enqueue`."""
         task = self._task
         (job,) = await task._submit([task.new_job(args, kwargs, self._options)], self._options.conn)
-        return job
-
-    async def enqueue_plain(self, arguments: Mapping[str, Any]) -> Job[R]:
-        """As `enqueue`, for arguments by name that may be in their JSON form: the text of a date, an object for a dataclass."""
-        (job,) = await self._task._submit([self._task.new_job((), arguments, self._options, plain=True)], self._options.conn)
         return job
 
     async def enqueue_many(self, calls: Iterable[Mapping[str, Any]]) -> list[Job[R]]:

@@ -1,0 +1,40 @@
+"""The rules of `qengine.backends.protocol` as a pytest suite. The whole test file of a backend:
+
+    import pytest
+    from qengine.testing import BackendFactory
+    from qengine.testing.conformance import *
+
+    @pytest.fixture
+    async def backend_factory(tmp_path):
+        async with BackendFactory(f"mydb://{tmp_path}/queue.db") as factory:
+            yield factory
+
+The fixture `backend_factory` gives, for each test, a `BackendFactory` on an empty database. Subclass it to tell the suite
+about the database what only you know (the application's own connection, counting statements): see its methods.
+Every topic is a class; a backend that has to depart from a rule subclasses that class and overrides the check, in the open.
+"""
+
+from __future__ import annotations
+
+from qengine.testing.conformance.claim import TestClaim, TestClaimsAtTheSameTime, TestPausedClaims, TestSuspects
+from qengine.testing.conformance.enqueue import TestEnqueue, TestEnqueueOnTheCallersConnection
+from qengine.testing.conformance.lease import TestExtend, TestSave, TestTransaction
+from qengine.testing.conformance.order import TestOrder
+from qengine.testing.conformance.reclaim import TestReclaim
+from qengine.testing.conformance.settle import TestSettle, TestSettleUnderTheFence
+
+__all__ = [
+    "TestClaim",
+    "TestClaimsAtTheSameTime",
+    "TestEnqueue",
+    "TestEnqueueOnTheCallersConnection",
+    "TestExtend",
+    "TestOrder",
+    "TestPausedClaims",
+    "TestReclaim",
+    "TestSave",
+    "TestSettle",
+    "TestSettleUnderTheFence",
+    "TestSuspects",
+    "TestTransaction",
+]

@@ -1,0 +1,220 @@
+"""Leases: extending them, what the holder may write meanwhile, and the transaction that completes the job."""
+
+from __future__ import annotations
+
+import pytest
+
+from qengine.backends.protocol import Lease, QueueBackend
+from qengine.errors import LeaseLost
+from qengine.job import NewJob, Status
+from qengine.testing.clock import FakeClock
+from qengine.testing.conformance.suite import (
+    LEASE,
+    WAYS,
+    WORKER,
+    Suite,
+    after,
+    assert_row,
+    assert_untouched,
+    done,
+    failed,
+    row,
+    rows,
+    start,
+    start_one,
+    ways_out,
+)
+from qengine.testing.factory import BackendFactory
+
+
+class TestExtend(Suite):
+    """`extend`."""
+
+    async def test_the_lease_ends_later_and_nothing_else_changes(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """The lease ends so many seconds from now; the token stays."""
+        claim = await start_one(backend)
+        before = await row(backend, claim.id)
+        clock.advance(20)
+        assert await backend.extend([claim.lease], 90.5) == []
+        assert_row(await row(backend, claim.id), before, locked_until=after(clock, 90.5))
+        assert await backend.settle([done(claim)], WORKER) == []
+
+    async def test_it_counts_from_now_and_may_shorten(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """It is no addition: five seconds from now is five seconds from now."""
+        claim = await start_one(backend)
+        await backend.extend([claim.lease], 5.0)
+        assert (await row(backend, claim.id)).locked_until == after(clock, 5)
+
+    async def test_many_at_once(self, backend: QueueBackend, other: QueueBackend, clock: FakeClock) -> None:
+        """Of many leases, exactly those lost are returned, and the others are extended; any backend may do it."""
+        claims = await start(backend, *[NewJob("a") for _ in range(20)])
+        await backend.settle([done(claim) for claim in claims[::4]], WORKER)
+        await backend.settle([failed(claim) for claim in claims[1::4]], WORKER)
+        gone = [row for row in await rows(backend) if row.status is not Status.PROCESSING]
+        unknown = Lease(claims[-1].id + 1000, 1)
+        clock.advance(20)
+        lost = await other.extend([*[claim.lease for claim in claims], unknown], 100.0)
+        assert sorted(lost) == sorted([claim.lease for claim in (*claims[::4], *claims[1::4])] + [unknown])
+        await assert_untouched(backend, gone)
+        held = [job for job in await rows(backend) if job.status is Status.PROCESSING]
+        assert [job.locked_until for job in held] == [after(clock, 100)] * 10
+
+    async def test_an_overdue_lease_still_holds(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """As long as nobody has reclaimed it, a late renewal is good, and saves the job."""
+        claim = await start_one(backend)
+        clock.advance(LEASE * 3)
+        assert await backend.extend([claim.lease], LEASE) == []
+        assert await backend.reclaim(10, max_crashes=5, lease=LEASE) == []
+        assert (await row(backend, claim.id)).locked_until == after(clock, LEASE)
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_lease_that_ended_cannot_be_extended(self, backend: QueueBackend, clock: FakeClock, way: str) -> None:
+        """Whatever ended it, the lease is told to be lost, and the row is left alone."""
+        claim = await start_one(backend)
+        await ways_out(backend, clock, way, claim)
+        before = await rows(backend)
+        assert await backend.extend([claim.lease], 500.0) == [claim.lease]
+        await assert_untouched(backend, before)
+
+    async def test_nothing_is_no_work(self, backend: QueueBackend) -> None:
+        """An empty batch is answered with nothing."""
+        assert await backend.extend([], 5.0) == []
+
+
+class TestSave(Suite):
+    """`save`: progress and checkpoint."""
+
+    async def test_what_is_given_is_stored(self, backend: QueueBackend) -> None:
+        """One does not touch the other, a later one replaces, and the token stays."""
+        claim = await start_one(backend)
+        before = await row(backend, claim.id)
+        assert await backend.save(claim.lease, progress='{"done": 1, "total": 9, "message": "é"}') is True
+        progress = {"done": 1, "total": 9, "message": "é"}
+        assert_row(await row(backend, claim.id), before, progress=progress)
+        assert await backend.save(claim.lease, checkpoint='[1, {"page": null}]') is True
+        assert_row(await row(backend, claim.id), before, progress=progress, checkpoint=[1, {"page": None}])
+        assert await backend.save(claim.lease, progress='{"done": 2}', checkpoint="0") is True
+        assert_row(await row(backend, claim.id), before, progress={"done": 2}, checkpoint=0)
+        assert await backend.settle([done(claim)], WORKER) == []
+        assert (await row(backend, claim.id)).checkpoint == 0
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_lease_that_ended_saves_nothing(self, backend: QueueBackend, clock: FakeClock, way: str) -> None:
+        """Whatever ended it, the answer is False and the row is left alone."""
+        claim = await start_one(backend)
+        await ways_out(backend, clock, way, claim)
+        before = await rows(backend)
+        assert await backend.save(claim.lease, progress='{"done": 1}', checkpoint='"late"') is False
+        await assert_untouched(backend, before)
+
+    async def test_a_checkpoint_outlives_a_crash(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """What a run saved before its lease was lost is there for the next."""
+        claim = await start_one(backend)
+        await backend.save(claim.lease, checkpoint='{"page": 7}')
+        await ways_out(backend, clock, "claimed again", claim)
+        assert (await row(backend, claim.id)).checkpoint == {"page": 7}
+
+
+class TestTransaction(Suite):
+    """`transaction` and `store_result`."""
+
+    async def test_the_writes_and_the_completion_are_one(
+        self, backend: QueueBackend, backend_factory: BackendFactory, clock: FakeClock
+    ) -> None:
+        """At the end of the block the job is completed and what was written is there; before it, neither is."""
+        claim = await start_one(backend)
+        before = await row(backend, claim.id)
+        now = clock.advance(3)
+        async with backend.transaction(claim.lease) as conn:
+            await backend_factory.insert(conn, "one")
+            await backend_factory.insert(conn, "two")
+            assert await backend.get(claim.id) == before
+            assert await backend_factory.inserted() == []
+        assert await backend_factory.inserted() == ["one", "two"]
+        changes = {"lease_token": claim.token + 1, "completed_at": now, "locked_by": None, "locked_until": None}
+        assert_row(await row(backend, claim.id), before, status=Status.COMPLETED, **changes)
+        assert await backend.settle([done(claim)], WORKER) == [claim.lease]
+
+    async def test_an_error_in_the_block_leaves_the_job_running(
+        self, backend: QueueBackend, backend_factory: BackendFactory
+    ) -> None:
+        """What was written is undone, the error goes on, and the lease still holds."""
+        claim = await start_one(backend)
+        before = await row(backend, claim.id)
+        with pytest.raises(RuntimeError, match="from the handler"):
+            async with backend.transaction(claim.lease) as conn:
+                await backend_factory.insert(conn, "x")
+                raise RuntimeError("from the handler")
+        assert await backend_factory.inserted() == []
+        await assert_untouched(backend, [before])
+        async with backend.transaction(claim.lease) as conn:
+            await backend_factory.insert(conn, "again")
+        assert await backend_factory.inserted() == ["again"]
+        assert (await row(backend, claim.id)).status is Status.COMPLETED
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_lease_that_ended_commits_nothing(
+        self, backend: QueueBackend, backend_factory: BackendFactory, clock: FakeClock, way: str
+    ) -> None:
+        """Whatever ended the lease before the block, LeaseLost is raised, what was written is undone, the row left alone."""
+        claim = await start_one(backend)
+        await ways_out(backend, clock, way, claim)
+        before = await rows(backend)
+        with pytest.raises(LeaseLost):
+            async with backend.transaction(claim.lease) as conn:
+                await backend_factory.insert(conn, "late")
+        assert await backend_factory.inserted() == []
+        await assert_untouched(backend, before)
+
+    @pytest.mark.parametrize("way", WAYS)
+    async def test_a_lease_that_ends_during_the_block(
+        self, backend: QueueBackend, other: QueueBackend, backend_factory: BackendFactory, clock: FakeClock, way: str
+    ) -> None:
+        """The row is not locked meanwhile: another process can take the job away, and then the block commits nothing."""
+        claim = await start_one(backend)
+        with pytest.raises(LeaseLost):
+            async with backend.transaction(claim.lease) as conn:
+                await ways_out(other, clock, way, claim)
+                before = await rows(other)
+                await backend_factory.insert(conn, "late")
+        assert await backend_factory.inserted() == []
+        await assert_untouched(backend, before)
+
+    async def test_the_lease_can_be_extended_during_the_block(
+        self, backend: QueueBackend, other: QueueBackend, backend_factory: BackendFactory, clock: FakeClock
+    ) -> None:
+        """The lease keeper, on its own connection, is not held up by a handler's transaction."""
+        claim = await start_one(backend)
+        async with backend.transaction(claim.lease) as conn:
+            clock.advance(LEASE / 2)
+            assert await other.extend([claim.lease], LEASE) == []
+            assert (await row(other, claim.id)).locked_until == after(clock, LEASE)
+            await backend_factory.insert(conn, "x")
+        assert (await row(backend, claim.id)).status is Status.COMPLETED
+
+    async def test_a_sibling_can_extend(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """A sibling works on the same database and by the same clock."""
+        claim = await start_one(backend)
+        sibling = backend.sibling()
+        await sibling.open()
+        try:
+            clock.advance(10)
+            assert await sibling.extend([claim.lease, Lease(claim.id, claim.token + 1)], 70.0) == [
+                Lease(claim.id, claim.token + 1)
+            ]
+            assert await sibling.now() == clock.now()
+        finally:
+            await sibling.close()
+        assert (await row(backend, claim.id)).locked_until == after(clock, 70)
+
+    async def test_a_result_can_be_stored_afterwards(self, backend: QueueBackend) -> None:
+        """Under the token that the transaction left behind, and only under that."""
+        claim = await start_one(backend)
+        assert await backend.store_result(Lease(claim.id, claim.token + 1), '"too early"') is False
+        async with backend.transaction(claim.lease):
+            pass
+        before = await row(backend, claim.id)
+        assert await backend.store_result(claim.lease, '"stale"') is False
+        await assert_untouched(backend, [before])
+        assert await backend.store_result(Lease(claim.id, claim.token + 1), '{"n": 1}') is True
+        assert_row(await row(backend, claim.id), before, result={"n": 1})

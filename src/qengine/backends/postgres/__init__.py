@@ -1,0 +1,5 @@
+"""The PostgreSQL backend, on asyncpg."""
+
+from qengine.backends.postgres.backend import PostgresBackend
+
+__all__ = ["PostgresBackend"]

@@ -1,0 +1,189 @@
+"""The way of a job: stored, claimed, kept, settled."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import asyncpg  # type: ignore[import-untyped]
+from asyncpg.pool import PoolConnectionProxy  # type: ignore[import-untyped]
+
+from qengine.backends.postgres.connection import Connection, Connections, Record
+from qengine.backends.postgres.enqueue import is_simple, store
+from qengine.backends.postgres.errors import translated
+from qengine.backends.postgres.lines import Line
+from qengine.backends.postgres.rows import capped, claims_of, completed_arrays, settle_arrays
+from qengine.backends.postgres.verbs import Verbs, lost
+from qengine.backends.protocol import Claim, Demand, Enqueued, Lease, Settlement
+from qengine.errors import ConfigurationError, LeaseLost
+from qengine.job import NewJob, Status
+
+
+class JobVerbs(Verbs):
+    """enqueue, claim, settle, extend, save, transaction, store_result."""
+
+    _handlers: Connections
+    """The connections of `transaction`: apart, so that handlers which hold them cannot lock the engine out."""
+
+    # -- enqueue
+
+    async def enqueue(self, jobs: Sequence[NewJob], conn: Any = None) -> list[Enqueued]:
+        """See QueueBackend."""
+        if conn is not None and not isinstance(conn, (asyncpg.Connection, PoolConnectionProxy)):
+            raise ConfigurationError(f"conn= takes an asyncpg connection on this backend, not {type(conn).__name__}")
+        if not jobs:
+            return []
+        if conn is not None:
+            return await self._enqueue_on(conn, jobs)
+        if is_simple(jobs):
+            answers, came = await store(self._fetch, jobs)
+        else:
+            answers, came = await self._pool.in_transaction(lambda connection: store(partial(self._fetch_on, connection), jobs))
+        for line, rank in came.items():
+            self._hints.came((line,), rank)
+        self._wakes.bump()
+        return answers
+
+    async def _enqueue_on(self, conn: Connection, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        fetch = partial(self._fetch_on, conn)
+        with translated():
+            if conn.is_in_transaction():
+                # What comes in line comes with the caller's commit; the notification tells us.
+                return (await store(fetch, jobs))[0]
+            async with conn.transaction():
+                answers, _ = await store(fetch, jobs)
+        self._came_in_line()
+        return answers
+
+    # -- claim
+
+    async def claim(self, demand: Demand) -> list[Claim]:
+        """See QueueBackend."""
+        types = {name: min(room, demand.limit) for name, room in demand.types.items() if room > 0}
+        if demand.limit <= 0 or not types:
+            return []
+        lines, hinted = await self._lines_of(demand, types)
+        marks = None if demand.suspects else self._hints.marks(lines)
+        taken = await self._take(demand, types, lines, marks)
+        if len(taken) == min(demand.limit, sum(types.values())):
+            if not demand.suspects:
+                for rank, claim in taken:
+                    self._hints.taken((claim.queue, claim.type), rank)
+        elif hinted or marks is not None:
+            self._hints.forget()
+            if not taken:
+                # Nothing was found where the hints pointed: that says nothing yet.
+                lines, _ = await self._lines_of(demand, types)
+                taken = await self._take(demand, types, lines, None)
+        return [claim for _, claim in taken]
+
+    async def _lines_of(self, demand: Demand, types: Iterable[str]) -> tuple[list[Line], bool]:
+        """The lines to look at, and whether that is from memory."""
+        if demand.queues is not None:
+            return [(queue, name) for queue in dict.fromkeys(demand.queues) for name in types], False
+        if demand.suspects:
+            known, hinted = {(row["queue"], row["type"]) for row in await self._fetch("lines_suspects")}, False
+        elif (remembered := self._hints.known) is not None:
+            known, hinted = remembered, True
+        else:
+            known, hinted = {(row["queue"], row["type"]) for row in await self._fetch("lines")}, False
+            self._hints.learn(known)
+        return [line for line in known if line[1] in types], hinted
+
+    async def _take(
+        self, demand: Demand, types: dict[str, int], lines: list[Line], marks: list[float] | None
+    ) -> list[tuple[float, Claim]]:
+        if not lines:
+            return []
+        lane = "_suspects" if demand.suspects else ""
+        marks = marks or [float("-inf")] * len(lines)
+        common = {"worker": demand.worker, "lease": capped(demand.lease)}
+        if len(lines) == 1:
+            [(queue, name)], [mark] = lines, marks
+            rows = await self._fetch(f"claim_one_type{lane}", queue=queue, type=name, mark=mark, limit=types[name], **common)
+        else:
+            rows = await self._fetch(
+                f"claim{lane}",
+                queues=[queue for queue, _ in lines],
+                types=[name for _, name in lines],
+                rooms=[types[name] for _, name in lines],
+                marks=marks,
+                limit=demand.limit,
+                **common,
+            )
+        return claims_of(rows)
+
+    # -- under the lease
+
+    async def settle(self, settlements: Sequence[Settlement], worker: str) -> list[Lease]:
+        """See QueueBackend."""
+        if not settlements:
+            return []
+        # In the order of ids, as every writer of several rows: two that meet wait for each other in one order.
+        ordered = sorted(settlements)
+        plain = [s for s in ordered if _is_plain(s)]
+        others = [s for s in ordered if not _is_plain(s)] if len(plain) < len(ordered) else []
+        if not others:
+            held = await self._fetch("settle_completed", **completed_arrays(plain))
+        elif not plain:
+            held = await self._fetch("settle", **settle_arrays(others), worker=worker)
+        else:
+            held = await self._pool.in_transaction(lambda connection: self._settle_both(connection, plain, others, worker))
+        if any(s.status in (Status.PENDING, Status.FAILED) for s in others):
+            self._came_in_line()
+        return lost((Lease(s.id, s.token) for s in settlements), held) if len(held) < len(settlements) else []
+
+    async def _settle_both(
+        self, connection: Connection, plain: Sequence[Settlement], others: Sequence[Settlement], worker: str
+    ) -> list[Record]:
+        return [
+            *await self._fetch_on(connection, "settle_completed", **completed_arrays(plain)),
+            *await self._fetch_on(connection, "settle", **settle_arrays(others), worker=worker),
+        ]
+
+    async def extend(self, leases: Sequence[Lease], seconds: float) -> list[Lease]:
+        """See QueueBackend."""
+        if not leases:
+            return []
+        ordered = sorted(leases)
+        held = await self._fetch(
+            "extend", ids=[lease.id for lease in ordered], tokens=[lease.token for lease in ordered], seconds=capped(seconds)
+        )
+        return lost(leases, held)
+
+    async def save(self, lease: Lease, *, progress: str | None = None, checkpoint: str | None = None) -> bool:
+        """See QueueBackend."""
+        return bool(await self._fetch("save", id=lease.id, token=lease.token, progress=progress, checkpoint=checkpoint))
+
+    async def store_result(self, lease: Lease, result: str) -> bool:
+        """See QueueBackend."""
+        return bool(await self._fetch("store_result", id=lease.id, token=lease.token, result=result))
+
+    def transaction(self, lease: Lease) -> AbstractAsyncContextManager[Any]:
+        """See QueueBackend."""
+        return self._transaction(lease)
+
+    @asynccontextmanager
+    async def _transaction(self, lease: Lease) -> AsyncIterator[Connection]:
+        async with self._handlers.lend() as connection:
+            transaction = connection.transaction()
+            with translated():
+                await transaction.start()
+            try:
+                yield connection
+                end = {"ids": [lease.id], "tokens": [lease.token], "results": [None]}
+                completed = await self._fetch_on(connection, "settle_completed", **end)
+                if not completed:
+                    raise LeaseLost(f"job {lease.id} is no longer ours: its transaction was rolled back")
+            except BaseException:
+                if not connection.is_closed():
+                    with translated():
+                        await transaction.rollback()
+                raise
+            await transaction.commit()
+
+
+def _is_plain(s: Settlement) -> bool:
+    return s.status == Status.COMPLETED and s.ended and s.spent and s.error is None and not s.logged

@@ -1,0 +1,2 @@
+-- Wake those who listen.
+SELECT pg_notify(:channel::text, :message::text);

@@ -1,0 +1,2 @@
+-- The clock.
+SELECT coalesce(:now::timestamptz, clock_timestamp()) AS now;

@@ -1,0 +1,2 @@
+-- The version of the schema.
+SELECT value FROM {schema}.qengine_meta WHERE key = 'schema_version';

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import pathlib
+import asyncio
+import concurrent.futures
+import contextlib
+import os
 import re
+import threading
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
+
+import anyio
 
 LINE_LIMIT = 500
 """The longest error line, in characters."""
 TRACEBACK_LIMIT = 16_000
 """The longest traceback, in characters."""
 
-_PACKAGE = str(pathlib.Path(__file__).resolve().parent)
-_PLUMBING = re.compile(r"[/\\](asyncio|anyio|concurrent[/\\]futures|threading\.py|contextlib\.py|contextvars)\b")
+_PLUMBING = (
+    *(os.path.dirname(file) + os.sep for file in (__file__, asyncio.__file__, anyio.__file__, concurrent.futures.__file__)),
+    contextlib.__file__,
+    threading.__file__,
+)
+"""Where the frames are from that stand between a worker and a handler."""
 
 
 def describe(error: BaseException) -> str:
@@ -107,8 +117,7 @@ def _handler_frames(frames: TracebackType | None) -> TracebackType | None:
     """The frames from the first that is not of qengine, or of what it runs handlers with; all, when there is none."""
     at = frames
     while at is not None:
-        file = at.tb_frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) and not _PLUMBING.search(file):
+        if not at.tb_frame.f_code.co_filename.startswith(_PLUMBING):
             return at
         at = at.tb_next
     return frames

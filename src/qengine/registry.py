@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, Protocol, TypeVar, overload
 
 from qengine.backends.protocol import Schedule
-from qengine.codec import signature
 from qengine.context import JobContext
 from qengine.errors import ConfigurationError, DuplicateTask, UnknownTask
 from qengine.retry import RetryPolicy, Wait, as_policy
 from qengine.schedule import CATCH_UPS, CatchUp, next_fire, validate
+from qengine.signatures import function_name, signature
 from qengine.task import EXECUTORS, Executor, P, Submitter, Task, TaskOptions, check_name
 
 AnyTask = Task[..., Any, ..., Any]
@@ -219,7 +219,7 @@ def _executor(fn: Callable[..., Any], executor: Executor | None) -> Executor:
     plain = inspect.unwrap(fn)
     plain = plain if inspect.isroutine(plain) or not hasattr(plain, "func") else plain.func
     target = plain if inspect.isroutine(plain) else type(plain).__call__
-    shown = getattr(fn, "__qualname__", repr(fn))
+    shown = function_name(fn)
     if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
         raise ConfigurationError(f"{shown} is a generator (it has a yield); a handler returns its result")
     is_async = inspect.iscoroutinefunction(target)

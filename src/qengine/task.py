@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar
 
-from qengine.codec import PayloadCodec, encode, parameter_types, signature
+from qengine.codec import PayloadCodec, encode
 from qengine.context import JobContext
 from qengine.errors import ConfigurationError, PayloadError
 from qengine.job import Job, NewJob
 from qengine.retry import RetryPolicy
+from qengine.signatures import function_name, parameter_types, signature
+from qengine.values import is_unicode
 
 CallP = ParamSpec("CallP")
 """The parameters of the handler itself, a JobContext included."""
@@ -318,7 +320,7 @@ def wants_context(fn: Callable[..., Any]) -> bool:
         positional = parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
         if index > 0 or not positional or not isinstance(types[name], type):
             raise ConfigurationError(
-                f"{getattr(fn, '__qualname__', fn)}: parameter {name!r} is no place for a JobContext; "
+                f"{function_name(fn)}: parameter {name!r} is no place for a JobContext; "
                 "let it be the first parameter, annotated as just that: `ctx: JobContext`"
             )
         wanted = True
@@ -336,7 +338,7 @@ def _mentions_context(hint: Any) -> bool:
 
 def check_name(what: str, value: Any, limit: int = NAME_LIMIT) -> None:
     """Raise ConfigurationError unless `value` is a text that both databases take as a name or key."""
-    if not isinstance(value, str) or not value or len(value) > limit or "\0" in value or not _is_unicode(value):
+    if not isinstance(value, str) or not value or len(value) > limit or "\0" in value or not is_unicode(value):
         shown = value if not isinstance(value, str) or len(value) <= 60 else value[:57] + "..."
         raise ConfigurationError(f"{what}={shown!r}: give a text of 1 to {limit} characters without NUL")
 
@@ -379,11 +381,3 @@ def check_headers(value: Any) -> None:
         encode(dict(value), what="headers")
     except PayloadError as error:
         raise ConfigurationError(str(error)) from error
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from qengine.backends.migrations import load_migrations, pending, require_current
-from qengine.backends.postgres.admin import AdminVerbs
+from qengine.backends.postgres.admin import Admin
 from qengine.backends.postgres.connection import TUNED, Connection, Connections
+from qengine.backends.postgres.core import PACKAGE
 from qengine.backends.postgres.errors import translated
-from qengine.backends.postgres.jobs import JobVerbs
+from qengine.backends.postgres.jobs import Jobs
 from qengine.backends.postgres.options import Options, read_options
-from qengine.backends.postgres.upkeep import UpkeepVerbs
-from qengine.backends.postgres.verbs import PACKAGE
+from qengine.backends.postgres.upkeep import Upkeep
 from qengine.backends.postgres.wake import Listener
 from qengine.backends.protocol import CONTRACT_VERSION, BackendSettings, Capabilities
 from qengine.errors import SchemaError
@@ -22,7 +22,7 @@ from qengine.errors import SchemaError
 _OLDEST = 130000
 
 
-class PostgresBackend(JobVerbs, UpkeepVerbs, AdminVerbs):
+class PostgresBackend(Jobs, Upkeep, Admin):
     """Jobs in PostgreSQL 13 or later, by asyncpg. See `QueueBackend` for what the verbs promise, `Options` for the options."""
 
     contract: ClassVar[int] = CONTRACT_VERSION

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from qengine.backends.postgres.connection import Record
+from qengine.backends.postgres.core import line_names
 from qengine.backends.postgres.lines import Line
 from qengine.backends.postgres.rows import new_jobs
-from qengine.backends.postgres.verbs import line_names
 from qengine.backends.protocol import Enqueued
 from qengine.errors import BackendUnavailable
 from qengine.job import NewJob

@@ -11,17 +11,17 @@ import asyncpg  # type: ignore[import-untyped]
 from asyncpg.pool import PoolConnectionProxy  # type: ignore[import-untyped]
 
 from qengine.backends.postgres.connection import Connection, Connections, Record
+from qengine.backends.postgres.core import Core, lost
 from qengine.backends.postgres.enqueue import is_simple, store
 from qengine.backends.postgres.errors import translated
 from qengine.backends.postgres.lines import Line
 from qengine.backends.postgres.rows import capped, claims_of, completed_arrays, settle_arrays
-from qengine.backends.postgres.verbs import Verbs, lost
 from qengine.backends.protocol import Claim, Demand, Enqueued, Lease, Settlement
 from qengine.errors import ConfigurationError, LeaseLost
 from qengine.job import NewJob, Status
 
 
-class JobVerbs(Verbs):
+class Jobs(Core):
     """enqueue, claim, settle, extend, save, transaction, store_result."""
 
     _handlers: Connections
@@ -41,9 +41,7 @@ class JobVerbs(Verbs):
             answers, came = await store(self._fetch, jobs)
         else:
             answers, came = await self._pool.in_transaction(lambda connection: store(partial(self._fetch_on, connection), jobs))
-        for line, rank in came.items():
-            self._hints.came((line,), rank)
-        self._wakes.bump()
+        self._enqueued(came)
         return answers
 
     async def _enqueue_on(self, conn: Connection, jobs: Sequence[NewJob]) -> list[Enqueued]:

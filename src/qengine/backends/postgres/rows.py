@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from qengine.backends.postgres.connection import Record
-from qengine.backends.protocol import Claim, JobFilter, Settlement
+from qengine.backends.protocol import Claim, FailureGroup, Fire, JobFilter, Pause, Schedule, Settlement, Stats, WorkerInfo
 from qengine.job import Job, JobError, NewJob, Status
 
 _FAR = 1e11
 """Seconds (three thousand years): longer durations are taken as this, as a year above 9999 cannot be read back."""
+
+LARGEST_ID = 2**63 - 1
 
 _CLAIM_WIDTH = len(Claim._fields)
 
@@ -45,6 +47,60 @@ def job_of(row: Record) -> Job[Any]:
 def error_of(row: Record) -> JobError:
     """An entry of a job's history."""
     return JobError(**dict(row))
+
+
+def schedule_of(row: Record) -> Schedule:
+    """A schedule."""
+    return Schedule(**dict(row))
+
+
+def worker_of(row: Record) -> WorkerInfo:
+    """A worker."""
+    return WorkerInfo(**dict(row))
+
+
+def pause_of(row: Record) -> Pause:
+    """A pause."""
+    return Pause(**dict(row))
+
+
+def failure_of(row: Record) -> FailureGroup:
+    """A group of failures."""
+    return FailureGroup(**dict(row))
+
+
+def stats_of(counts: Sequence[Record], live: Sequence[Record]) -> Stats:
+    """The figures from counts by queue, type and status, and the live workers."""
+    by_status = dict.fromkeys(map(str, Status), 0)
+    by_type: dict[str, dict[str, int]] = {}
+    by_queue: dict[str, dict[str, int]] = {}
+    unhandled: dict[str, int] = {}
+    attempts: dict[str, list[int]] = {}
+    for row in counts:
+        queue, type, status, n = row["queue"], row["type"], row["status"], row["n"]
+        by_status[status] += n
+        by_type.setdefault(type, dict.fromkeys(by_status, 0))[status] += n
+        by_queue.setdefault(queue, dict.fromkeys(by_status, 0))[status] += n
+        if status in (Status.COMPLETED, Status.DEAD):
+            total = attempts.setdefault(type, [0, 0])
+            total[0] += row["attempts"]
+            total[1] += n
+        if status in (Status.PENDING, Status.FAILED) and not any(_serves(worker, queue, type) for worker in live):
+            unhandled[type] = unhandled.get(type, 0) + n
+    waits = [row["waited"] for row in counts if row["waited"] is not None]
+    return Stats(
+        by_status=by_status,
+        by_type=by_type,
+        by_queue=by_queue,
+        avg_attempts={type: spent / n for type, (spent, n) in attempts.items()},
+        oldest_pending=max(0.0, *waits) if waits else None,
+        unhandled=unhandled,
+        workers=len(live),
+    )
+
+
+def _serves(worker: Record, queue: str, type: str) -> bool:
+    return type in worker["types"] and (worker["queues"] is None or queue in worker["queues"])
 
 
 def claims_of(rows: Iterable[Record]) -> list[tuple[float, Claim]]:
@@ -113,11 +169,49 @@ def settle_arrays(settled: Sequence[Settlement]) -> dict[str, list[Any]]:
 def filter_of(which: JobFilter) -> Mapping[str, Any]:
     """The parameters by which statements choose jobs; None: any."""
     return {
-        "ids": None if which.ids is None else list(which.ids),
+        "ids": None if which.ids is None else [id for id in which.ids if 0 < id <= LARGEST_ID],
         "statuses": None if which.status is None else [str(status) for status in which.status],
         "type": which.type,
         "queue": which.queue,
         "error_group": which.error_group,
         "created_before": which.created_before,
         "created_after": which.created_after,
+    }
+
+
+def schedule_arrays(schedules: Sequence[Schedule]) -> dict[str, list[Any]]:
+    """The arrays of `put_schedules`."""
+    return {
+        "names": [s.name for s in schedules],
+        "types": [s.type for s in schedules],
+        "crons": [s.cron for s in schedules],
+        "tzs": [s.tz for s in schedules],
+        "catch_ups": [s.catch_up for s in schedules],
+        "next_fires": [s.next_fire for s in schedules],
+        "last_fires": [s.last_fire for s in schedules],
+    }
+
+
+def fire_of(fire: Fire) -> dict[str, Any]:
+    """The parameters of `fire`."""
+    return {
+        "schedule": fire.schedule,
+        "seen": fire.seen,
+        "next_fire": fire.next_fire,
+        "times": list(fire.times),
+        "last_fire": max(fire.times, default=None),
+    }
+
+
+def worker_values(worker: WorkerInfo) -> dict[str, Any]:
+    """The parameters of `heartbeat`."""
+    return {
+        "id": worker.id,
+        "host": worker.host,
+        "pid": worker.pid,
+        "version": worker.version,
+        "types": list(worker.types),
+        "queues": None if worker.queues is None else list(worker.queues),
+        "concurrency": worker.concurrency,
+        "running": worker.running,
     }

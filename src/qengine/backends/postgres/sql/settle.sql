@@ -17,9 +17,9 @@ WITH clock AS (
     scheduled_for = coalesce(s.due, j.scheduled_for),
     rank = CASE WHEN s.again AND coalesce(s.delay, 0) <= 0
       THEN extract(epoch FROM coalesce(s.due, j.scheduled_for))::float8 + j.priority * :ageing::float8 END,
-    attempts = j.attempts - CASE WHEN s.spent THEN 0 ELSE 1 END,
+    attempts = CASE WHEN s.spent THEN j.attempts ELSE greatest(j.attempts - 1, 0) END,
     crashes = CASE WHEN s.ended THEN 0 ELSE j.crashes END,
-    dead_reason = s.reason,
+    dead_reason = CASE WHEN s.status = 'dead' THEN s.reason END,
     last_error = coalesce(s.error, j.last_error),
     error_group = CASE WHEN s.error IS NULL THEN j.error_group ELSE s.error_group END,
     locked_by = NULL, locked_until = NULL, lease_token = j.lease_token + 1, updated_at = s.now,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from qengine.backends.postgres.connection import Connection, Connections, Record
-from qengine.backends.postgres.lines import Hints
+from qengine.backends.postgres.lines import Hints, Line
 from qengine.backends.postgres.options import Options
 from qengine.backends.postgres.wake import Wakes, channel_of
 from qengine.backends.protocol import BackendSettings, Lease
@@ -16,11 +16,15 @@ from qengine.backends.sqlfile import Statement, load
 PACKAGE = "qengine.backends.postgres"
 ANY_LINE = ""
 """The notification that jobs came in lines which it does not name."""
+_FREE = (
+    "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan TO DEFAULT; "
+    "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT"
+)
 _LONGEST = 7000
 """PostgreSQL takes notifications of less than 8000 bytes."""
 
 
-class Verbs:
+class Core:
     """The base of the families. One instance belongs to one event loop."""
 
     def __init__(self, url: str, settings: BackendSettings, options: Options) -> None:
@@ -45,28 +49,35 @@ class Verbs:
     def _bound(self, statement: Statement, values: dict[str, Any]) -> list[Any]:
         return statement.bind({**self._always, "now": self._clock(), **values})
 
-    async def _fetch(self, name: str, **values: Any) -> list[Record]:
-        """The rows of the statement in `sql/<name>.sql`, which is a transaction of its own."""
-        statement = self._sql[name]
+    async def _fetch(self, verb: str, /, **values: Any) -> list[Record]:
+        """The rows of the statement in `sql/<verb>.sql`, which is a transaction of its own."""
+        statement = self._sql[verb]
         return await self._pool.fetch(statement.numbered, self._bound(statement, values))
 
-    async def _fetch_on(self, connection: Connection, name: str, **values: Any) -> list[Record]:
+    async def _fetch_on(self, connection: Connection, verb: str, /, **values: Any) -> list[Record]:
         """The same on a given connection, in its transaction if there is one. The driver's errors pass through."""
-        statement = self._sql[name]
+        statement = self._sql[verb]
         rows: list[Record] = await connection.fetch(statement.numbered, *self._bound(statement, values))
         return rows
 
-    async def _desk(self, name: str, **values: Any) -> list[Record]:
+    async def _desk(self, verb: str, /, **values: Any) -> list[Record]:
         """The rows of a statement whose best plan depends on its parameters, or which reads everything."""
 
         async def work(connection: Connection) -> list[Record]:
-            await connection.execute(
-                "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan TO DEFAULT; "
-                "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT"
-            )
-            return await self._fetch_on(connection, name, **values)
+            await self._plan_freely(connection)
+            return await self._fetch_on(connection, verb, **values)
 
         return await self._pool.in_transaction(work)
+
+    async def _plan_freely(self, connection: Connection) -> None:
+        """For the rest of a transaction, plan for the parameters at hand and with every kind of plan."""
+        await connection.execute(_FREE)
+
+    def _enqueued(self, came: Mapping[Line, float]) -> None:
+        """Jobs came in these lines, none below these ranks, written by this process."""
+        for line, rank in came.items():
+            self._hints.came((line,), rank)
+        self._wakes.bump()
 
     def _came_in_line(self) -> None:
         """Some jobs came in line, written by this process: forget the hints and wake those who wait here."""

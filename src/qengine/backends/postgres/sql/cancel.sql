@@ -1,0 +1,20 @@
+-- Make live jobs cancelled. Locked in the order of ids, as every writer of several rows does.
+UPDATE {schema}.qengine_jobs AS j
+SET status = 'cancelled', rank = NULL, lease_token = j.lease_token + 1, locked_by = NULL, locked_until = NULL,
+  updated_at = clock.now, completed_at = clock.now
+FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock
+WHERE j.id = ANY(ARRAY(
+  SELECT id FROM {schema}.qengine_jobs
+  WHERE status IN ('pending', 'failed', 'processing')
+    AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))
+    AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
+    AND (:type::text IS NULL OR type = :type::text)
+    AND (:queue::text IS NULL OR queue = :queue::text)
+    AND (:error_group::text IS NULL OR error_group = :error_group::text)
+    AND (:created_before::timestamptz IS NULL OR created_at < :created_before::timestamptz)
+    AND (:created_after::timestamptz IS NULL OR created_at > :created_after::timestamptz)
+  ORDER BY id
+  LIMIT :limit::integer
+  FOR UPDATE
+))
+RETURNING j.id;

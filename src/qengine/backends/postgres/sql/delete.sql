@@ -1,0 +1,17 @@
+-- Delete jobs; their history goes with them.
+DELETE FROM {schema}.qengine_jobs AS j
+WHERE j.id = ANY(ARRAY(
+  SELECT id FROM {schema}.qengine_jobs
+  WHERE true
+    AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))
+    AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
+    AND (:type::text IS NULL OR type = :type::text)
+    AND (:queue::text IS NULL OR queue = :queue::text)
+    AND (:error_group::text IS NULL OR error_group = :error_group::text)
+    AND (:created_before::timestamptz IS NULL OR created_at < :created_before::timestamptz)
+    AND (:created_after::timestamptz IS NULL OR created_at > :created_after::timestamptz)
+  ORDER BY id
+  LIMIT :limit::integer
+  FOR UPDATE
+))
+RETURNING j.id;

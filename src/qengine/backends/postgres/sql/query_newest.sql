@@ -1,0 +1,15 @@
+-- query.sql against the order of ids.
+SELECT id, type, queue, priority, payload, status, attempts, max_attempts, crashes, last_error, dead_reason, scheduled_for, rank,
+  locked_until, locked_by, lease_token, unique_key, partition_key, timeout, expires_at, result, progress, checkpoint, headers,
+  created_at, updated_at, started_at, completed_at, error_group
+FROM {schema}.qengine_jobs
+WHERE id < :after::bigint
+  AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))
+  AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
+  AND (:type::text IS NULL OR type = :type::text)
+  AND (:queue::text IS NULL OR queue = :queue::text)
+  AND (:error_group::text IS NULL OR error_group = :error_group::text)
+  AND (:created_before::timestamptz IS NULL OR created_at < :created_before::timestamptz)
+  AND (:created_after::timestamptz IS NULL OR created_at > :created_after::timestamptz)
+ORDER BY id DESC
+LIMIT :limit::integer;

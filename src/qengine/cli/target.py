@@ -88,8 +88,8 @@ def _import(name: str) -> ModuleType:
 
 def _broken(name: str, error: BaseException) -> CommandError:
     """The module is there and cannot be imported: say where, as its traceback is not shown."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename and f.filename != __file__]
-    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    here = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(Path.cwd())]
+    place = f" at {here[-1].filename}:{here[-1].lineno}" if here else ""
     return CommandError(
         f"importing {name} failed{place}: {type(error).__name__}: {error}; `python -c 'import {name}'` shows the whole traceback"
     )

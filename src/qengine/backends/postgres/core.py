@@ -10,7 +10,7 @@ from qengine.backends.postgres.connection import Connection, Connections, Record
 from qengine.backends.postgres.lines import Hints, Line
 from qengine.backends.postgres.options import Options
 from qengine.backends.postgres.wake import Wakes, channel_of
-from qengine.backends.protocol import BackendSettings, Lease
+from qengine.backends.protocol import BackendSettings
 from qengine.backends.sqlfile import Statement, load
 
 PACKAGE = "qengine.backends.postgres"
@@ -109,9 +109,3 @@ def line_names(lines: Iterable[tuple[str, str]]) -> str:
 def named_lines(text: str) -> list[tuple[str, str]]:
     """Lines out of the text of a notification."""
     return [(queue, type) for queue, _, type in (line.partition("\t") for line in text.split("\n"))]
-
-
-def lost(leases: Iterable[Lease], held: Iterable[Record]) -> list[Lease]:
-    """Those leases whose job's id is not among the rows."""
-    ids = {row[0] for row in held}
-    return [lease for lease in leases if lease.id not in ids]

@@ -11,7 +11,7 @@ import asyncpg  # type: ignore[import-untyped]
 from asyncpg.pool import PoolConnectionProxy  # type: ignore[import-untyped]
 
 from qengine.backends.postgres.connection import Connection, Connections, Record
-from qengine.backends.postgres.core import Core, lost
+from qengine.backends.postgres.core import Core
 from qengine.backends.postgres.enqueue import is_simple, store
 from qengine.backends.postgres.errors import translated
 from qengine.backends.postgres.lines import Line
@@ -131,7 +131,7 @@ class Jobs(Core):
             held = await self._pool.in_transaction(lambda connection: self._settle_both(connection, plain, others, worker))
         if any(s.status in (Status.PENDING, Status.FAILED) for s in others):
             self._came_in_line()
-        return lost((Lease(s.id, s.token) for s in settlements), held) if len(held) < len(settlements) else []
+        return _lost(settlements, held)
 
     async def _settle_both(
         self, connection: Connection, plain: Sequence[Settlement], others: Sequence[Settlement], worker: str
@@ -149,7 +149,8 @@ class Jobs(Core):
         held = await self._fetch(
             "extend", ids=[lease.id for lease in ordered], tokens=[lease.token for lease in ordered], seconds=capped(seconds)
         )
-        return lost(leases, held)
+        holding = {tuple(row) for row in held}
+        return [lease for lease in leases if lease not in holding]
 
     async def save(self, lease: Lease, *, progress: str | None = None, checkpoint: str | None = None) -> bool:
         """See QueueBackend."""
@@ -181,6 +182,13 @@ class Jobs(Core):
                         await transaction.rollback()
                 raise
             await transaction.commit()
+
+
+def _lost(settlements: Sequence[Settlement], held: Sequence[Record]) -> list[Lease]:
+    if len(held) == len(settlements):
+        return []
+    ids = {row["id"] for row in held}
+    return [Lease(s.id, s.token) for s in settlements if s.id not in ids]
 
 
 def _is_plain(s: Settlement) -> bool:

@@ -87,13 +87,13 @@ def stats_of(counts: Sequence[Record], live: Sequence[Record]) -> Stats:
             total[1] += n
         if status in (Status.PENDING, Status.FAILED) and not any(_serves(worker, queue, type) for worker in live):
             unhandled[type] = unhandled.get(type, 0) + n
-    waits = [row["waited"] for row in counts if row["waited"] is not None]
+    waits = [row["waited"] for row in counts if row["waited"] is not None and row["waited"] >= 0]
     return Stats(
         by_status=by_status,
         by_type=by_type,
         by_queue=by_queue,
         avg_attempts={type: spent / n for type, (spent, n) in attempts.items()},
-        oldest_pending=max(0.0, *waits) if waits else None,
+        oldest_pending=max(waits, default=None),
         unhandled=unhandled,
         workers=len(live),
     )

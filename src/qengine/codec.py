@@ -82,7 +82,7 @@ class PayloadCodec:
     def __init__(self, fn: Callable[..., Any], *, skip_first: bool) -> None:
         self._fn = fn
         parameters = list(signature(fn).parameters.values())[1 if skip_first else 0 :]
-        self._hints = {p.name: resolved(fn, p.name, p.annotation) for p in parameters}
+        self._hints = {p.name: Any if p.annotation is object else resolved(fn, p.name, p.annotation) for p in parameters}
         self._extra = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
         named = [self._nameable(p) for p in parameters if p.kind is not p.VAR_KEYWORD]
         self._known = {p.name: self._hints[p.name] for p in named}
@@ -119,7 +119,7 @@ class PayloadCodec:
         except NameError as error:
             raise unresolved(self._fn, f"the type of {name!r}", error) from error
         except (TypeError, ValueError) as error:
-            raise ConfigurationError(f"{self._at(name)}: JSON cannot tell what its type allows apart: {error}") from error
+            raise ConfigurationError(f"{self._at(name)}: its type cannot be read back from JSON: {error}") from error
 
     def _return_type(self) -> Any:
         try:
@@ -289,8 +289,9 @@ class PayloadCodec:
 
     def _misfit(self, error: Exception) -> PayloadError:
         text = str(error)
-        found = re.search(r"`\$\.([^`.\[]+)[^`]*`$|^Object (?:missing required|contains unknown) field `([^`]+)`", text)
-        name = (found[1] or found[2]) if found else None
+        inside = re.search(r" - at .*`\$\.([^`.\[]+)[^`]*`$", text)
+        found = inside or re.match(r"Object (?:missing required|contains unknown) field `([^`]+)`", text)
+        name = found[1] if found else None
         where = self._at(name) if name else function_name(self._fn)
         return PayloadError(f"{where}: the stored payload does not fit: {_reason(error)}", parameter=name)
 

@@ -12,7 +12,7 @@ import sys
 import typing
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -56,12 +56,15 @@ def to_json(value: Any) -> Any:
 def from_json(kind: Any, value: Any) -> Any:
     """Make a value of a type that msgspec's decoder does not know (its `dec_hook`)."""
     origin = typing.get_origin(kind) or kind
+    if origin is object:
+        return value
     if isinstance(origin, type):
         if issubclass(origin, pathlib.PurePath):
             return origin(_expect(value, str))
-        if issubclass(origin, deque):
+        if origin is Iterable or issubclass(origin, deque):
             (item,) = typing.get_args(kind) or (Any,)
-            return origin(msgspec.convert(value, list[item], str_keys=True, dec_hook=from_json))  # type: ignore[valid-type]
+            items = msgspec.convert(value, list[item], str_keys=True, dec_hook=from_json)  # type: ignore[valid-type]
+            return items if origin is Iterable else typing.cast("type[deque[Any]]", origin)(items)
         model = _pydantic_model()
         if model is not None and issubclass(origin, model):
             return typing.cast("Any", kind).model_validate_json(msgspec.json.encode(value))

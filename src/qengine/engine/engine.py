@@ -252,7 +252,7 @@ class Engine(Desk):
         At the end of the block it stops gracefully (see `grace`). When a loop of it fails for good, the block is cancelled
         and the error raised. Options: `WorkerOptions`.
         """
-        worker = self._worker(WorkerOptions(concurrency, _names(queues), _names(types), grace, until_idle, prefetch))
+        worker = self._worker(WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch))
         host = asyncio.current_task()
         assert host is not None
         main = asyncio.create_task(worker.run(), name="qengine-worker-host")
@@ -292,7 +292,7 @@ class Engine(Desk):
 
         When cancelled it stops gracefully first: running jobs have `grace` seconds to end.
         """
-        worker = self._worker(WorkerOptions(concurrency, _names(queues), _names(types), grace, until_idle, prefetch))
+        worker = self._worker(WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch))
         await worker.run()
         return worker.settled
 
@@ -319,9 +319,9 @@ class Engine(Desk):
         return worker
 
 
-def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
+def _names(option: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
     if isinstance(names, str):
-        raise ConfigurationError(f"{names!r}: give a list of names")
+        raise ConfigurationError(f"{option}={names!r}: give a list of names")
     return None if names is None else tuple(names)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from qengine.backends.protocol import QueueBackend, WorkerInfo
 from qengine.worker.contact import Contact
@@ -20,6 +21,8 @@ BATCH = 500
 """Rows in one statement of upkeep, at the most."""
 LOOK_AGAIN = 5.0
 """Seconds between looks for due jobs when nothing says that there are any sooner."""
+IN_NO_HASTE = 1.0
+"""Seconds until the next look when what is overdue could not be taken."""
 THROTTLE = 0.05
 """Seconds between looks, at the least."""
 HEARTBEAT = 10.0
@@ -28,6 +31,16 @@ RETENTION_EVERY = 60.0
 """Seconds between looks for jobs to delete."""
 FORGET_AFTER = 86_400.0
 """Seconds after which a worker that fell silent is forgotten."""
+
+
+async def repeat(step: Callable[[], Awaitable[int]]) -> int:
+    """Do a step until it finds less than a full batch; how many rows it touched."""
+    total = 0
+    while True:
+        touched = await step()
+        total += touched
+        if touched < BATCH:
+            return total
 
 
 class DueJobs:
@@ -40,23 +53,24 @@ class DueJobs:
 
     async def run(self) -> None:
         """Do it at the right moments, for ever."""
+        looked_at = -math.inf
         while True:
             seen = self._backend.wakes
-            await self.round()
             deadline = await self._backend.next_deadline()
-            pause = LOOK_AGAIN if deadline is None else min(max(deadline, THROTTLE), LOOK_AGAIN)
-            await self._sleep(pause, seen)
+            pause = LOOK_AGAIN if deadline is None else min(deadline, LOOK_AGAIN)
+            if pause <= 0 or time.monotonic() - looked_at >= LOOK_AGAIN:
+                looked_at = time.monotonic()
+                # What is overdue and yet not to be had (a lease that is left alone for now) is not asked for in haste.
+                pause = 0.0 if await self.round() else IN_NO_HASTE if pause <= 0 else pause
+            await self._sleep(max(pause, THROTTLE), seen)
 
-    async def round(self) -> None:
-        """Do it once."""
-        while await self._backend.promote_due(BATCH) == BATCH:
-            pass
-        while await self._backend.bury_expired(BATCH) == BATCH:
-            pass
+    async def round(self) -> int:
+        """Do it once; how many jobs it concerned."""
+        promoted = await repeat(lambda: self._backend.promote_due(BATCH))
+        buried = await repeat(lambda: self._backend.bury_expired(BATCH))
         # Whoever was cut off itself gives the others, who may have been cut off by the same outage, the time to renew.
-        if self._contact.whole_for(self._rules.lease):
-            while await self._reclaim() == BATCH:
-                pass
+        taken = await repeat(self._reclaim) if self._contact.whole_for(self._rules.lease) else 0
+        return promoted + buried + taken
 
     async def _reclaim(self) -> int:
         taken = await self._backend.reclaim(BATCH, max_crashes=self._rules.max_crashes, lease=self._rules.lease)
@@ -120,7 +134,6 @@ class Presence:
                 log.warning("jobs of type %s wait, and no live worker has a handler for it", name)
         after = self._rules.unknown_type_after
         if after is not None:
-            while buried := await self._backend.bury_unknown(after, BATCH):
+            buried = await repeat(lambda: self._backend.bury_unknown(after, BATCH))
+            if buried:
                 log.error("%d jobs of types that no worker knew for %g s are dead (unknown_type)", buried, after)
-                if buried < BATCH:
-                    return

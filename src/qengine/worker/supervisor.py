@@ -26,8 +26,7 @@ FAILURES_IN_A_ROW = 8
 class Backoff:
     """Growing waits, with jitter, between tries; `reset` after a success."""
 
-    def __init__(self, wait: wait_base = OUTAGE_WAIT) -> None:
-        self._wait = wait
+    def __init__(self) -> None:
         self.tries = 0
 
     def reset(self) -> None:
@@ -40,7 +39,7 @@ class Backoff:
         state = RetryCallState(retry_object=None, fn=None, args=(), kwargs={})  # type: ignore[arg-type]
         state.attempt_number = self.tries
         state.outcome = Future(self.tries)
-        return float(self._wait(state))
+        return float(OUTAGE_WAIT(state))
 
 
 async def supervise(name: str, loop: Callable[[], Awaitable[None]], contact: Contact) -> None:

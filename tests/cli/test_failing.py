@@ -155,6 +155,12 @@ def test_an_error_that_was_never_raised_has_no_place(capsys: pytest.CaptureFixtu
     assert "RuntimeError: x; please" in capsys.readouterr().err
 
 
+def test_a_full_disk_is_no_defect(cli: Cli) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "qengine", "stats", cli.url], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "qengine: [Errno 28] No space left on device\n")
+
+
 def test_our_error_in_a_group_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     group = ExceptionGroup("g", [ValueError("other"), ExceptionGroup("h", [BackendUnavailable("the database is away")])])
     assert report(group) == 3

@@ -36,7 +36,7 @@ def test_stats_for_people(cli: Cli) -> None:
     assert lines[0] == ["type", *STATUSES, "attempts"]
     assert lines[1] == ["elsewhere", "1", "0", "0", "0", "0", "0"]
     assert lines[2] == ["all", "1", "0", "0", "0", "0", "0"]
-    assert "no live worker handles elsewhere: 1 job waits" in cli("stats").stdout
+    assert "no live worker handles elsewhere: 1 job waiting" in cli("stats").stdout
 
 
 def test_stats_of_an_empty_database(cli: Cli) -> None:

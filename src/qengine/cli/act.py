@@ -17,6 +17,7 @@ from qengine.cli.errors import CommandError, ExitCode, complain
 from qengine.cli.options import AsJson, Dsn, ErrorGroup, Everything, Ids, QueueName, Statuses, TypeName, Where
 from qengine.cli.output import job_document, print_json
 from qengine.cli.target import backend_of, find_engine, run
+from qengine.cli.text import counted
 
 # -- enqueue
 
@@ -190,7 +191,7 @@ def _on_jobs(
     if as_json:
         print_json({done: count})
     else:
-        print(f"{count} {'job' if count == 1 else 'jobs'} {done}")
+        print(f"{counted(count, 'job')} {done}")
     named_nothing = count == 0 and not everything
     return ExitCode.FAILED if refused or named_nothing else ExitCode.OK
 

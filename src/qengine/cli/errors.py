@@ -91,6 +91,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "qengine"
         return f"{format_message().rstrip('.')}; see `{command} --help`", ExitCode.USAGE
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(error), ExitCode.FAILED
     where = f" ({_place(error)})" if _place(error) else ""
     return f"internal error: {type(error).__name__}: {error}{where}; please report it with what you ran", ExitCode.INTERNAL
 

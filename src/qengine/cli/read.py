@@ -12,7 +12,7 @@ from qengine import Engine, Job, JobError, Stats, Status
 from qengine.cli.options import AsJson, Dsn, QueueName, Statuses, TypeName, Where
 from qengine.cli.output import console, job_document, print_json, table
 from qengine.cli.target import run
-from qengine.cli.text import clean, duration, moment, one_line, pretty, relative
+from qengine.cli.text import clean, counted, duration, moment, one_line, pretty, relative
 
 _ERROR_WIDTH = 60
 
@@ -40,9 +40,9 @@ def _print_stats(found: Stats) -> None:
     oldest = (
         "nothing is due" if found.oldest_pending is None else f"the oldest due job has waited {duration(found.oldest_pending)}"
     )
-    out.print(f"\n{found.workers} live workers; {oldest}")
+    out.print(f"\n{counted(found.workers, 'live worker')}; {oldest}")
     for name, count in sorted(found.unhandled.items()):
-        out.print(clean(f"no live worker handles {name}: {count} jobs wait"))
+        out.print(clean(f"no live worker handles {name}: {counted(count, 'job')} waiting"))
 
 
 def _average(found: Stats, name: str) -> str:

@@ -27,6 +27,11 @@ def pretty(value: Any) -> str:
     return clean(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them: `340 ms`, `12 s`, `5 min`, `3 h`, `2 d`."""
     for unit, size in _UNITS:

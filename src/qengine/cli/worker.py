@@ -84,8 +84,8 @@ def _signals(running: asyncio.Task[Any], grace: float) -> Iterator[list[int]]:
     loop = asyncio.get_running_loop()
     received: list[int] = []
 
-    def stop() -> None:
-        if len(received) == 1:
+    def stop(signals: int) -> None:
+        if signals == 1:
             log.info("stopping: running jobs have %g s to end; a second signal stops at once", grace)
             running.cancel()
         else:
@@ -97,7 +97,7 @@ def _signals(running: asyncio.Task[Any], grace: float) -> Iterator[list[int]]:
         received.append(number)
         if len(received) > 2:
             os._exit(128 + number)
-        loop.call_soon_threadsafe(stop)
+        loop.call_soon_threadsafe(stop, len(received))
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -23,7 +23,7 @@ def open_backend(url: str, settings: BackendSettings | None = None, options: Map
     """
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url) if isinstance(url, str) else None
     if match is None:
-        raise ConfigurationError("the database URL has no scheme; write sqlite:///path/to/file.db or postgresql://user@host/database")
+        raise ConfigurationError("the database URL has no scheme; write sqlite:///path/to/file.db or postgresql://user@host/db")
     scheme = match[1].lower()
     found = {entry.name: entry for entry in entry_points(group=GROUP)}
     if scheme not in found:

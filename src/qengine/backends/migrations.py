@@ -36,7 +36,8 @@ def pending(migrations: list[Migration], version: int) -> list[Migration]:
     latest = migrations[-1].version
     if version > latest:
         raise SchemaError(
-            f"the database has qengine schema {version}, this release knows {latest}; upgrade qengine (pip install -U qengine), or use another database"
+            f"the database has qengine schema {version}, this release knows {latest}; "
+            "upgrade qengine (pip install -U qengine), or use another database"
         )
     return migrations[version:]
 
@@ -45,4 +46,5 @@ def require_current(migrations: list[Migration], version: int) -> None:
     """Raise SchemaError unless nothing is pending."""
     missing = pending(migrations, version)
     if missing:
-        raise SchemaError(f"the qengine schema is at {version}, this release needs {migrations[-1].version}; run `qengine migrate`")
+        needed = migrations[-1].version
+        raise SchemaError(f"the qengine schema is at {version}, this release needs {needed}; run `qengine migrate`")

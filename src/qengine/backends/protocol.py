@@ -433,7 +433,9 @@ class QueueBackend(Protocol):
         """The job, as it stands, or None."""
         ...
 
-    async def query(self, which: JobFilter, *, limit: int, after: int | None = None, newest_first: bool = False) -> list[Job[Any]]:
+    async def query(
+        self, which: JobFilter, *, limit: int, after: int | None = None, newest_first: bool = False
+    ) -> list[Job[Any]]:
         """Up to `limit` jobs in the order of their ids (or against it), beginning past the id `after`."""
         ...
 

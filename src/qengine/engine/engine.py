@@ -252,7 +252,9 @@ class Engine(Desk):
         At the end of the block it stops gracefully (see `grace`). When a loop of it fails for good, the block is cancelled
         and the error raised. Options: `WorkerOptions`.
         """
-        worker = self._worker(WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch))
+        worker = self._worker(
+            WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch)
+        )
         host = asyncio.current_task()
         assert host is not None
         main = asyncio.create_task(worker.run(), name="qengine-worker-host")
@@ -271,6 +273,9 @@ class Engine(Desk):
             if failed and host.uncancel() == 0:
                 await main
             raise
+        else:
+            if failed:
+                await main
         finally:
             leaving = True
             if not failed:
@@ -292,7 +297,9 @@ class Engine(Desk):
 
         When cancelled it stops gracefully first: running jobs have `grace` seconds to end.
         """
-        worker = self._worker(WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch))
+        worker = self._worker(
+            WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch)
+        )
         await worker.run()
         return worker.settled
 

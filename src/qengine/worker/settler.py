@@ -61,34 +61,49 @@ class Settler:
 
     async def run(self) -> None:
         """Write what comes, for ever. A database that is away is waited for; nothing that was put is dropped."""
-        backoff = Backoff()
         while True:
             if not self._writing:
                 if not self._pending:
                     self._filled.clear()
                     await self._filled.wait()
                 self._writing, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+            lost = await self._write(self._writing)
+            self._done(lost)
+
+    async def _write(self, batch: list[Settlement]) -> list[Lease]:
+        """Write a batch, for as long as it takes. One that the database will not have at all does not hold up the others."""
+        backoff = Backoff()
+        while True:
             try:
-                lost = await self._backend.settle(self._writing, self._worker)
+                lost = await self._backend.settle(batch, self._worker)
             except BackendUnavailable as error:
                 self._contact.broken()
                 pause = backoff.next()
                 if backoff.tries == 1:
                     log.warning("settling waits for the database to come back: %s", error)
                 await asyncio.sleep(pause)
-                continue
-            self._done(lost, repeated=backoff.tries > 0)
-            backoff.reset()
+            except Exception as error:
+                if len(batch) == 1:
+                    log.exception("how job %s ended cannot be written down; it runs again when its lease ends", batch[0].id)
+                    return []
+                log.warning("a batch of %d settlements was refused (%s); they are written in halves", len(batch), error)
+                middle = len(batch) // 2
+                return await self._write(batch[:middle]) + await self._write(batch[middle:])
+            else:
+                self._report(lost, len(batch), repeated=backoff.tries > 0)
+                return lost
 
-    def _done(self, lost: Sequence[Lease], *, repeated: bool) -> None:
-        written, self._writing = self._writing, []
-        self.outstanding -= len(written)
-        gone = {lease.id for lease in lost}
-        if gone:
+    def _report(self, lost: Sequence[Lease], count: int, *, repeated: bool) -> None:
+        if lost:
             # After an outage the write before may have been the one that applied: its reply was lost, not its effect.
             level = logging.INFO if repeated else logging.WARNING
-            log.log(level, "%d of %d jobs were no longer ours when they ended: %s", len(gone), len(written), sorted(gone)[:20])
-        self._settled(written, gone)
+            ids = sorted(lease.id for lease in lost)
+            log.log(level, "%d of %d jobs were no longer ours when they ended: %s", len(ids), count, ids[:20])
+
+    def _done(self, lost: Sequence[Lease]) -> None:
+        written, self._writing = self._writing, []
+        self.outstanding -= len(written)
+        self._settled(written, {lease.id for lease in lost})
         self._room.set()
 
     async def flush(self) -> None:

@@ -1,0 +1,159 @@
+"""The way of a job through SQLite: enqueue, claim, settle, and what its holder writes meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiosqlite
+import anyio
+
+from qengine.backends.protocol import Claim, Demand, Enqueued, Lease, Settlement
+from qengine.backends.sqlite import rows
+from qengine.backends.sqlite.admin import Admin
+from qengine.backends.sqlite.enqueue import Steps, run, run_over, storing
+from qengine.backends.sqlite.errors import translated
+from qengine.backends.sqlite.statements import SQL
+from qengine.backends.sqlite.upkeep import Upkeep
+from qengine.errors import ConfigurationError, LeaseLost
+from qengine.job import NewJob, Status
+
+
+class SQLiteBackend(Upkeep, Admin):
+    """Jobs in a SQLite file. Every rule is in `QueueBackend`."""
+
+    # -- enqueue
+
+    async def enqueue(self, jobs: Sequence[NewJob], conn: Any = None) -> list[Enqueued]:
+        """See `QueueBackend.enqueue`."""
+        if not jobs:
+            return []
+        steps = storing(jobs, self._now(), self.settings.ageing)
+        if conn is not None:
+            return await self._enqueue_over(conn, steps)
+        single = all(job.unique_key is None for job in jobs)
+        stored = await self._write(lambda connection: run(connection, steps), single=single)
+        self._wakes.bump()
+        return stored
+
+    async def _enqueue_over(self, conn: Any, steps: Steps[list[Enqueued]]) -> list[Enqueued]:
+        if not isinstance(conn, aiosqlite.Connection):
+            raise ConfigurationError(f"conn= takes an aiosqlite.Connection on SQLite, not {type(conn).__qualname__}")
+        inside = self._transactions.inside()
+        if inside is None or inside.connection is not conn:
+            self._transactions.forbid_inside()
+        else:
+            inside.enqueued = True
+        with translated(self.options.path):
+            return await run_over(conn, steps)
+
+    # -- claim and settle
+
+    async def claim(self, demand: Demand) -> list[Claim]:
+        """See `QueueBackend.claim`."""
+        if demand.limit <= 0 or not demand.types:
+            return []
+        now = self._now()
+        values = {
+            "types": rows.as_json(demand.types),
+            "queues": None if demand.queues is None else rows.as_json(list(demand.queues)),
+            "limit": demand.limit,
+            "most": max((free for free in demand.types.values() if free < demand.limit), default=0),
+            "worker": demand.worker,
+            "lease": demand.lease,
+            "now": now,
+        }
+        taken = await self._write_one("claim_suspects" if demand.suspects else "claim", values)
+        if len(taken) > 1:
+            ageing = self.settings.ageing
+            taken.sort(key=lambda row: (row[10] + row[4] * ageing, row[0]))
+        return [rows.claim(row, now) for row in taken]
+
+    async def settle(self, settlements: Sequence[Settlement], worker: str) -> list[Lease]:
+        """See `QueueBackend.settle`."""
+        if not settlements:
+            return []
+        steps = self._settling(settlements, worker)
+        applied = await self._write(
+            lambda connection: {row[0] for text, values in steps for row in connection.execute(text, values).fetchall()},
+            single=len(steps) == 1,
+        )
+        if any(done.status in (Status.PENDING, Status.FAILED) for done in settlements):
+            self._wakes.bump()
+        if len(applied) == len(settlements):
+            return []
+        return [Lease(done.id, done.token) for done in settlements if done.id not in applied]
+
+    def _settling(self, settlements: Sequence[Settlement], worker: str) -> list[tuple[str, dict[str, Any]]]:
+        """The statements, at most four of them, whatever is settled."""
+        now = self._now()
+        plain: dict[int, int] = {}
+        results: dict[int, tuple[int, str]] = {}
+        others: list[Settlement] = []
+        for done in settlements:
+            if not rows.is_plain_completion(done):
+                others.append(done)
+            elif done.result is None:
+                plain[done.id] = done.token
+            else:
+                results[done.id] = (done.token, done.result)
+        steps: list[tuple[str, dict[str, Any]]] = []
+        if plain:
+            steps.append((SQL["settle_completed"], {"done": rows.as_json(plain), "now": now}))
+        if results:
+            steps.append((SQL["settle_results"], {"done": rows.as_json(results), "now": now}))
+        if others:
+            values = {
+                "done": rows.settlements(others),
+                "now": now,
+                "worker": worker,
+                "ageing": self.settings.ageing,
+                "latest": rows.LATEST,
+            }
+            if any(done.logged for done in others):
+                steps.append((SQL["settle_errors"], values))
+            steps.append((SQL["settle"], values))
+        return steps
+
+    # -- what the holder of a lease writes
+
+    async def extend(self, leases: Sequence[Lease], seconds: float) -> list[Lease]:
+        """See `QueueBackend.extend`."""
+        if not leases:
+            return []
+        values = {"leases": rows.as_json(dict(leases)), "now": self._now(), "seconds": seconds}
+        held = {row[0] for row in await self._write_one("extend", values)}
+        return [lease for lease in leases if lease.id not in held]
+
+    async def save(self, lease: Lease, *, progress: str | None = None, checkpoint: str | None = None) -> bool:
+        """See `QueueBackend.save`."""
+        values = {"id": lease.id, "token": lease.token, "progress": progress, "checkpoint": checkpoint, "now": self._now()}
+        return await self._change("save", values) == 1
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, lease: Lease) -> AsyncIterator[aiosqlite.Connection]:
+        """See `QueueBackend.transaction`."""
+        if self._writer is None:
+            raise self._closed()
+        async with self._transactions.begin() as lent:
+            yield lent.connection
+            # From here to the end nothing may be left undecided by a cancellation.
+            with anyio.CancelScope(shield=True), translated(self.options.path):
+                await self._complete(lent.connection, lease)
+        if lent.enqueued:
+            self._wakes.bump()
+
+    async def _complete(self, connection: aiosqlite.Connection, lease: Lease) -> None:
+        if not connection.in_transaction:
+            raise ConfigurationError("the block of `transaction()` ended the transaction itself; leave commit and rollback to it")
+        values = {"done": rows.as_json({lease.id: lease.token}), "now": self._now()}
+        completed = list(await connection.execute_fetchall(SQL["settle_completed"], values))
+        if not completed:
+            raise LeaseLost(f"the lease on job {lease.id} has ended; nothing of the transaction was stored")
+        await connection.execute_fetchall("COMMIT")
+
+    async def store_result(self, lease: Lease, result: str) -> bool:
+        """See `QueueBackend.store_result`."""
+        values = {"id": lease.id, "token": lease.token, "result": result, "now": self._now()}
+        return await self._change("store_result", values) == 1

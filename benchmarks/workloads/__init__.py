@@ -1,0 +1,1 @@
+"""What is measured, one module each: `run(subject)` does it and returns the figures."""

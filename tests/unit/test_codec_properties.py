@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qengine.codec import PayloadCodec
@@ -105,6 +105,7 @@ def exact(value: Any) -> Any:
     return type(value), repr(value)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_what_is_taken_comes_back_exactly(data: st.DataObject) -> None:
     annotation = data.draw(st.sampled_from(list(TYPED)))
@@ -140,6 +141,7 @@ WILD = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(TYPED)), WILD, st.booleans())
 def test_whatever_is_given_is_kept_or_refused_by_name(annotation: Any, value: Any, plain: bool) -> None:
     codec = CODECS[annotation]
@@ -159,6 +161,7 @@ def test_whatever_is_given_is_kept_or_refused_by_name(annotation: Any, value: An
     assert plain or back == value or exact(back) == exact(value)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(TYPED)), PLAIN)
 def test_any_stored_json_is_read_or_refused(annotation: Any, stored: Any) -> None:
     refused = None
@@ -169,6 +172,7 @@ def test_any_stored_json_is_read_or_refused(annotation: Any, stored: Any) -> Non
     assert refused is None or refused.parameter == "value"
 
 
+@settings(deadline=None)
 @given(st.text() | PLAIN.map(json.dumps))
 def test_any_stored_text_is_read_or_refused(text: str) -> None:
     for codec in CODECS.values():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import TypeAlias
 
 from qengine.backends.postgres.connection import Record
 from qengine.backends.postgres.core import line_names
 from qengine.backends.postgres.lines import Line
-from qengine.backends.postgres.rows import new_jobs
+from qengine.backends.postgres.rows import new_jobs, shared_values
 from qengine.backends.protocol import Enqueued
 from qengine.errors import BackendUnavailable
 from qengine.job import NewJob
@@ -21,11 +22,16 @@ CHUNK = 1000
 _TRIES = 50
 
 
+_SHARED = attrgetter("type", "queue", "priority", "delay", "at", "max_attempts", "timeout", "partition_key", "expires", "headers")
+
+
 async def store(fetch: Fetch, jobs: Sequence[NewJob]) -> tuple[list[Enqueued], dict[Line, float]]:
     """Store jobs: the answers in their order, and the lines that grew, each with its smallest new rank.
 
     When this takes several statements (`is_simple` says so), `fetch` must run them in one transaction.
     """
+    if _are_alike(jobs):
+        return await _store_alike(fetch, jobs)
     storing = _Storing(fetch, jobs)
     await storing.run()
     return [storing.answers[index] for index in range(len(jobs))], storing.came
@@ -34,6 +40,34 @@ async def store(fetch: Fetch, jobs: Sequence[NewJob]) -> tuple[list[Enqueued], d
 def is_simple(jobs: Sequence[NewJob]) -> bool:
     """Whether storing these is one write, however many statements look for what exists."""
     return len(jobs) == 1 or (len(jobs) <= CHUNK and all(job.unique_key is None for job in jobs))
+
+
+def _are_alike(jobs: Sequence[NewJob]) -> bool:
+    """Whether they differ in nothing but their payloads, and have no unique keys."""
+    shared = _SHARED(jobs[0])
+    return all(job.unique_key is None and _SHARED(job) == shared for job in jobs)
+
+
+async def _store_alike(fetch: Fetch, jobs: Sequence[NewJob]) -> tuple[list[Enqueued], dict[Line, float]]:
+    values = shared_values(jobs[0])
+    line = (jobs[0].queue, jobs[0].type)
+    lines = line_names([line])
+    answers: list[Enqueued] = []
+    ranks: list[float] = []
+    for start in range(0, len(jobs), CHUNK):
+        chunk = jobs[start : start + CHUNK]
+        is_last = start + CHUNK >= len(jobs)
+        [row] = await fetch(
+            "enqueue_alike",
+            **values,
+            payloads=[job.payload for job in chunk],
+            lines=lines if is_last else None,
+            lowest=min(ranks, default=None),
+        )
+        answers += [Enqueued(id, False, row["created_at"], row["scheduled_for"]) for id in row["ids"]]
+        if row["rank"] is not None:
+            ranks.append(row["rank"])
+    return answers, {line: min(ranks)} if ranks else {}
 
 
 class _Storing:

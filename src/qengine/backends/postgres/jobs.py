@@ -109,6 +109,7 @@ class Jobs(Core):
                 rooms=[types[name] for _, name in lines],
                 marks=marks,
                 limit=demand.limit,
+                sip=2 * demand.limit // len(lines) + 2,
                 **common,
             )
         return claims_of(rows)

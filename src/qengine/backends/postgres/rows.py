@@ -124,6 +124,23 @@ def _decoded(text: str) -> Any:
 # -- into the database
 
 
+def shared_values(job: NewJob) -> dict[str, Any]:
+    """The parameters of `enqueue_alike`, without the payloads."""
+    return {
+        "queue": job.queue,
+        "type": job.type,
+        "priority": job.priority,
+        "delay": capped(job.delay),
+        "at": job.at,
+        "max_attempts": job.max_attempts,
+        "timeout": job.timeout,
+        "partition_key": job.partition_key,
+        "expiry": None if isinstance(job.expires, dt.datetime) else capped(job.expires),
+        "expire_at": job.expires if isinstance(job.expires, dt.datetime) else None,
+        "headers": job.headers,
+    }
+
+
 def new_jobs(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
     """The arrays of `enqueue`, in order."""
     return {

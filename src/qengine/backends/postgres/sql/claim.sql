@@ -1,23 +1,34 @@
 -- Take the first jobs in line from several lines (a line: one queue and type), at most :limit, and of each type its room.
--- First, without locks, the heads of the lines are merged, which says how many of the best belong to each line (the
--- quota); then exactly that many are locked in each. So no row is locked that is not taken, and where others lock the
--- same rows, the claim moves on along the line. CTEs that lock are MATERIALIZED: run twice, they would take too many.
+-- First, without locks, a sip from the head of each line says up to which rank the best :limit reach; what lies below
+-- that, merged, says how many of the best belong to each line (the quota); then exactly that many are locked in each. So
+-- no row is locked that is not taken, no line is read much deeper than it is taken, and where others lock the same rows
+-- the claim moves on along the line. CTEs that lock are MATERIALIZED: run twice, they would take too many.
 -- The suspects' lane is this statement with `crashes >= 2`.
 WITH clock AS (
   SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now
-), lines AS (
+), lines AS MATERIALIZED (
   SELECT line.*
   FROM unnest(:queues::text[], :types::text[], :rooms::integer[], :marks::float8[]) AS line (queue, type, room, mark)
   WHERE NOT EXISTS (
     SELECT FROM {schema}.qengine_pauses AS p, clock
     WHERE (p.kind, p.name) IN (('type', line.type), ('queue', line.queue)) AND (p.until IS NULL OR p.until > clock.now)
   )
+), sips AS (
+  SELECT l.room, h.rank, row_number() OVER (PARTITION BY l.type ORDER BY h.rank) AS nth
+  FROM lines AS l, LATERAL (
+    SELECT j.rank FROM {schema}.qengine_jobs AS j
+    WHERE j.queue = l.queue AND j.type = l.type AND j.rank >= l.mark AND j.crashes < 2
+    ORDER BY j.rank, j.id
+    LIMIT least(l.room, :sip::integer)
+  ) AS h
+), reach AS MATERIALIZED (
+  SELECT coalesce((SELECT rank FROM sips WHERE nth <= room ORDER BY rank OFFSET :limit::integer - 1 LIMIT 1), 'infinity') AS rank
 ), heads AS (
   SELECT l.queue, l.type, l.mark, l.room, h.rank, h.id,
     row_number() OVER (PARTITION BY l.type ORDER BY h.rank, h.id) AS nth
-  FROM lines AS l, LATERAL (
+  FROM reach, lines AS l, LATERAL (
     SELECT j.rank, j.id FROM {schema}.qengine_jobs AS j
-    WHERE j.queue = l.queue AND j.type = l.type AND j.rank >= l.mark AND j.crashes < 2
+    WHERE j.queue = l.queue AND j.type = l.type AND j.rank >= l.mark AND j.rank <= reach.rank AND j.crashes < 2
     ORDER BY j.rank, j.id
     LIMIT l.room
   ) AS h
@@ -43,4 +54,4 @@ WHERE j.id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING j.id, j.lease_token, j.type, j.queue, j.priority, j.payload, j.attempts, j.max_attempts, j.crashes, j.timeout,
   j.scheduled_for, j.created_at, j.expires_at, coalesce(j.expires_at <= now, false) AS expired, j.unique_key, j.partition_key,
   j.checkpoint, j.headers,
-  extract(epoch FROM j.scheduled_for)::float8 + j.priority * :ageing::float8 AS rank;
+  date_part('epoch', j.scheduled_for) + j.priority * :ageing::float8 AS rank;

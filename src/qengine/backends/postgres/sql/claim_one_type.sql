@@ -21,4 +21,4 @@ WHERE j.id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING j.id, j.lease_token, j.type, j.queue, j.priority, j.payload, j.attempts, j.max_attempts, j.crashes, j.timeout,
   j.scheduled_for, j.created_at, j.expires_at, coalesce(j.expires_at <= now, false) AS expired, j.unique_key, j.partition_key,
   j.checkpoint, j.headers,
-  extract(epoch FROM j.scheduled_for)::float8 + j.priority * :ageing::float8 AS rank;
+  date_part('epoch', j.scheduled_for) + j.priority * :ageing::float8 AS rank;

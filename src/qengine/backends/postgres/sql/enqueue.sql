@@ -15,7 +15,7 @@ WITH clock AS (
      created_at, updated_at)
   SELECT
     new.id, new.queue, new.type, new.priority, new.payload, new.max_attempts, due.at,
-    CASE WHEN due.at <= clock.now THEN extract(epoch FROM due.at)::float8 + new.priority * :ageing::float8 END,
+    CASE WHEN due.at <= clock.now THEN date_part('epoch', due.at) + new.priority * :ageing::float8 END,
     new.unique_key, new.partition_key, new.timeout,
     coalesce(new.expire_at, clock.now + make_interval(secs => new.expiry)),
     new.headers, clock.now, clock.now

@@ -1,7 +1,7 @@
 -- Put jobs whose time has come in line, earliest first.
 WITH promoted AS (
   UPDATE {schema}.qengine_jobs AS j
-  SET rank = extract(epoch FROM j.scheduled_for)::float8 + j.priority * :ageing::float8
+  SET rank = date_part('epoch', j.scheduled_for) + j.priority * :ageing::float8
   WHERE j.id = ANY(ARRAY(
     SELECT id FROM {schema}.qengine_jobs
     WHERE rank IS NULL AND status IN ('pending', 'failed') AND scheduled_for <= coalesce(:now::timestamptz, statement_timestamp())

@@ -19,7 +19,7 @@ WITH clock AS (
   UPDATE {schema}.qengine_jobs AS j
   SET status = CASE WHEN l.dead THEN 'dead' ELSE 'pending' END,
     dead_reason = CASE WHEN l.dead THEN 'crash_loop' END,
-    rank = CASE WHEN NOT l.dead THEN extract(epoch FROM j.scheduled_for)::float8 + j.priority * :ageing::float8 END,
+    rank = CASE WHEN NOT l.dead THEN date_part('epoch', j.scheduled_for) + j.priority * :ageing::float8 END,
     attempts = greatest(j.attempts - 1, 0), crashes = j.crashes + 1, lease_token = j.lease_token + 1,
     last_error = l.error, error_group = 'crashed: the lease of worker * ended',
     locked_by = NULL, locked_until = NULL, updated_at = l.now,

@@ -29,7 +29,7 @@ WITH clock AS (
 ), requeued AS (
   UPDATE {schema}.qengine_jobs AS j
   SET status = 'pending', scheduled_for = clock.now,
-    rank = extract(epoch FROM clock.now)::float8 + j.priority * :ageing::float8,
+    rank = date_part('epoch', clock.now) + j.priority * :ageing::float8,
     attempts = 0, crashes = 0, lease_token = j.lease_token + 1, result = NULL, dead_reason = NULL, completed_at = NULL,
     expires_at = CASE WHEN j.expires_at > clock.now THEN j.expires_at END, updated_at = clock.now
   FROM clock

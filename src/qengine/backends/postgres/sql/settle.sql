@@ -16,7 +16,7 @@ WITH clock AS (
     result = CASE WHEN s.status = 'completed' THEN s.result ELSE j.result END,
     scheduled_for = coalesce(s.due, j.scheduled_for),
     rank = CASE WHEN s.again AND coalesce(s.delay, 0) <= 0
-      THEN extract(epoch FROM coalesce(s.due, j.scheduled_for))::float8 + j.priority * :ageing::float8 END,
+      THEN date_part('epoch', coalesce(s.due, j.scheduled_for)) + j.priority * :ageing::float8 END,
     attempts = CASE WHEN s.spent THEN j.attempts ELSE greatest(j.attempts - 1, 0) END,
     crashes = CASE WHEN s.ended THEN 0 ELSE j.crashes END,
     dead_reason = CASE WHEN s.status = 'dead' THEN s.reason END,

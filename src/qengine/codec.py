@@ -184,7 +184,7 @@ class PayloadCodec:
         try:
             back = self._read(raw)
         except Exception as error:  # a type's own constructor may raise anything
-            self._refuse_type(*self._culprit(kwargs, error))
+            self._refuse_type(*_culprit(kwargs, error, lambda n, v: self._value_decoder(n).decode(_encoder.encode(v))))
         for name, value in kwargs.items():
             if not is_same(value, back[name], _is_abstract(self._hint(name))) and not (plain and is_plain(value)):
                 self._refuse_type(name, value, None)
@@ -193,14 +193,10 @@ class PayloadCodec:
     def _encoded(self, kwargs: Mapping[str, Any]) -> bytes:
         try:
             return _encoder.encode(kwargs)
-        except Exception:  # an object's own serialisation may raise anything
+        except Exception as error:  # an object's own serialisation may raise anything
             self._refuse_unstorable(kwargs)
-            for name, value in kwargs.items():
-                try:
-                    _encoder.encode(value)
-                except Exception as error:
-                    raise PayloadError(f"{self._at(name)}{_unencodable(value, error)}", parameter=name) from error
-            raise
+            name, value, reason = _culprit(kwargs, error, lambda name, value: _encoder.encode(value))
+            raise PayloadError(f"{self._at(name)}{_unencodable(value, reason)}", parameter=name) from reason
 
     # -- why not
 
@@ -223,16 +219,6 @@ class PayloadCodec:
             problem = unstorable(name) or unstorable(value)
             if problem is not None:
                 raise PayloadError(f"{self._at(name)}{problem}", parameter=name)
-
-    def _culprit(self, kwargs: Mapping[str, Any], error: Exception) -> tuple[str, Any, Exception]:
-        """The argument that cannot be decoded again, and why."""
-        for name, value in kwargs.items():
-            try:
-                self._value_decoder(name).decode(_encoder.encode(value))
-            except Exception as reason:
-                return name, value, reason
-        name, value = next(iter(kwargs.items()))
-        return name, value, error
 
     def _refuse_type(self, name: str, value: Any, error: Exception | None) -> typing.NoReturn:
         hint = self._hint(name)
@@ -322,6 +308,17 @@ def _is_abstract(hint: Any) -> bool:
     if getattr(origin, "__module__", "") == "collections.abc" and getattr(origin, "__name__", "") in _ABSTRACT:
         return True
     return any(_is_abstract(arg) for arg in typing.get_args(hint))
+
+
+def _culprit(kwargs: Mapping[str, Any], error: Exception, attempt: Callable[[str, Any], object]) -> tuple[str, Any, Exception]:
+    """The argument for which `attempt` fails, and why; the first, and `error`, when it fails for all but not for each."""
+    for name, value in kwargs.items():
+        try:
+            attempt(name, value)
+        except Exception as reason:
+            return name, value, reason
+    name, value = next(iter(kwargs.items()))
+    return name, value, error
 
 
 def _unencodable(value: Any, error: Exception) -> str:

@@ -22,6 +22,9 @@ from qengine.signatures import type_name
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 """The integers that both databases, and JSON readers in other languages, keep exactly."""
 
+MAX_DEPTH = 200
+"""How deep containers may be nested: more than anyone means, and less than what makes a JSON reader give up."""
+
 SCALARS = (str, int, float, bool, type(None))
 
 
@@ -76,10 +79,7 @@ def from_json(kind: Any, value: Any) -> Any:
 
 def unstorable(value: Any) -> str | None:
     """What in `value` no database would give back as it is, said so that a name can stand before it; None: nothing."""
-    try:
-        return _search(value, "", set())
-    except RecursionError:
-        return " is nested too deeply; pass something flatter"
+    return _search(value, "", frozenset())
 
 
 def is_plain(value: Any) -> bool:
@@ -186,7 +186,7 @@ def _same_fields(given: dict[str, Any], back: dict[str, Any], loose: bool) -> bo
     return given.keys() == back.keys() and all(is_same(value, back[name], loose) for name, value in given.items())
 
 
-def _search(value: Any, path: str, above: set[int]) -> str | None:
+def _search(value: Any, path: str, above: frozenset[int]) -> str | None:
     where = f" (at {path})" if path else ""
     if value is None or isinstance(value, (bytes, bytearray, uuid.UUID, dt.date, dt.time, dt.timedelta, enum.Enum)):
         return None
@@ -205,11 +205,13 @@ def _search(value: Any, path: str, above: set[int]) -> str | None:
     if isinstance(value, pathlib.PurePath):
         return _search(str(value), path, above)
     if id(value) in above:
-        return f"{where} contains itself; pass something flatter"
+        return " contains itself; pass something flatter"
+    if len(above) == MAX_DEPTH:
+        return f" is nested more than {MAX_DEPTH} deep; pass something flatter"
     return _search_inside(value, path, above | {id(value)})
 
 
-def _search_inside(value: Any, path: str, above: set[int]) -> str | None:
+def _search_inside(value: Any, path: str, above: frozenset[int]) -> str | None:
     for step, item in _items(value):
         inner = path + step
         if len(inner) > 200:

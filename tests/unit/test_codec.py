@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypedDict
 from zoneinfo import ZoneInfo
 
+import attrs
 import msgspec
 import pydantic
 import pytest
@@ -22,6 +23,7 @@ import pytest
 from qengine import codec
 from qengine.codec import PayloadCodec
 from qengine.errors import ConfigurationError, PayloadError
+from qengine.values import MAX_DEPTH, from_json, is_same
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -85,6 +87,18 @@ class Pair(NamedTuple):
 
 class Options(TypedDict):
     depth: int
+
+
+@attrs.define
+class Attributed:
+    n: int
+    when: dt.date | None = None
+
+
+class Email(str):
+    """A type of an application's own."""
+
+    __slots__ = ()
 
 
 class FakeDateTime(dt.datetime):
@@ -155,6 +169,8 @@ class TestWhatSurvives:
             (list[Model] | None, [Model(n=1, when=dt.datetime.now(dt.UTC))]),
             (Pair, Pair(1, "x")),
             (Options, {"depth": 3}),
+            (Attributed, Attributed(1, dt.date(2024, 1, 1))),
+            (Email, Email("a@example.com")),
             (tuple[int, ...], (1, 2)),
             (tuple[int, str], (1, "a")),
             (set[str], {"a", "b"}),
@@ -292,6 +308,11 @@ class TestWhatIsRefused:
         with pytest.raises(PayloadError, match="given twice") as caught:
             SEND.encode(("a",), {"to": "b"})
         assert caught.value.parameter == "to"
+
+    def test_an_argument_whose_name_is_no_text(self) -> None:
+        arguments: Any = {"to": "a", 5: "x"}
+        with pytest.raises(PayloadError, match=r"the name of an argument is a text, not 5 \(int\)"):
+            SEND.encode((), arguments)
 
     def test_too_many_by_position(self) -> None:
         with pytest.raises(PayloadError, match="takes 2 arguments by position, 3 were given"):
@@ -457,14 +478,22 @@ class TestWhatIsRefused:
         with pytest.raises(PayloadError, match="cannot be read from JSON"):
             of(Connection).decode('{"value":1}')
 
+    def test_an_annotation_that_is_no_type(self) -> None:
+        with pytest.raises(TypeError, match="cannot be read from JSON"):
+            from_json("no type", 1)
+
     def test_cycles_and_depth(self) -> None:
         cycle: list[Any] = []
         cycle.append(cycle)
         assert "contains itself" in str(refusal(Any, cycle))
-        deep: list[Any] = []
-        for _ in range(5000):
-            deep = [deep]
-        assert "too deeply" in str(refusal(Any, deep))
+        for depth, kept in ((MAX_DEPTH, True), (MAX_DEPTH + 1, False), (5000, False)):
+            deep: list[Any] = []
+            for _ in range(depth - 1):
+                deep = [deep]
+            if kept:
+                assert through(Any, deep) == deep
+            else:
+                assert "nested more than 200 deep" in str(refusal(Any, deep))
 
     def test_a_repr_that_raises_hides_nothing(self) -> None:
         class Odd:
@@ -485,6 +514,36 @@ class TestWhatIsRefused:
         with pytest.raises(PayloadError, match="bytes"):
             SEND.encode((), {"to": "ü" * 50}, 100)
 
+    def test_what_fails_only_once(self) -> None:
+        fails = [True]
+
+        class Moody(pydantic.BaseModel):
+            n: int
+
+            @pydantic.field_serializer("n")
+            def _n(self, n: int) -> int:
+                if fails.pop():
+                    raise RuntimeError("not now")
+                fails.append(False)
+                return n
+
+        fails[:] = [False, True]
+        assert "not now" in str(refusal(Moody, Moody(n=1)))
+
+    def test_what_cannot_be_read_only_once(self) -> None:
+        @dataclass
+        class Moody:
+            n: int
+            fails: ClassVar[list[bool]] = []
+
+            def __post_init__(self) -> None:
+                if self.fails and self.fails.pop():
+                    raise RuntimeError("not now")
+
+        value = Moody(1)
+        Moody.fails[:] = [True]
+        assert "not now" in str(refusal(Moody, value))
+
     def test_a_value_that_is_of_its_type_and_yet_would_change(self) -> None:
         old = dt.datetime(1850, 1, 1, tzinfo=BERLIN)  # its offset has seconds
         assert "would not come back" in str(refusal(dt.datetime, old))
@@ -501,6 +560,15 @@ class TestWhatIsRefused:
             more: int = 0
 
         assert refusal(Address, Longer("x")).parameter == "value"
+
+
+@pytest.mark.parametrize(
+    ("given", "back"),
+    [(True, 1), (True, 1.0), (1, True), (1, 1.5), ((1,), [1]), ([1], [1, 2]), ({"a": 1}, {"b": 1}), ("a", b"a")],
+)
+@pytest.mark.parametrize("loose", [False, True])
+def test_what_is_not_the_same(given: Any, back: Any, loose: bool) -> None:
+    assert is_same(given, back, loose) is (loose and given == (1,))
 
 
 class TestPlain:
@@ -619,6 +687,14 @@ class TestRegistration:
     def test_a_builtin_without_signature(self) -> None:
         with pytest.raises(ConfigurationError, match="no signature"):
             PayloadCodec(type, skip_first=False)
+
+    def test_annotations_that_are_only_evaluated_when_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def missing(fn: Any) -> Any:
+            raise NameError("name 'Gone' is not defined", name="Gone")
+
+        monkeypatch.setattr("inspect.signature", missing)  # as from Python 3.14 on
+        with pytest.raises(ConfigurationError, match="send: an annotation names 'Gone'"):
+            PayloadCodec(send, skip_first=False)
 
     def test_a_return_annotation_that_cannot_be_resolved_is_let_be(self) -> None:
         def handler() -> Unknown: ...  # noqa: F821

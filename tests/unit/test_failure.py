@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from qengine.errors import ConfigurationError
 from qengine.failure import LINE_LIMIT, describe, group, traceback_text
-from qengine.retry import RetryPolicy
+from qengine.task import check_priority
 
 
 class Unprintable(Exception):
@@ -81,11 +82,11 @@ class TestTraceback:
         assert "in call" in text
 
     def test_an_error_of_the_machinery_alone_keeps_its_frames(self) -> None:
-        with pytest.raises(ValueError, match="give") as caught:
-            RetryPolicy(max_attempts=0)
+        with pytest.raises(ConfigurationError) as caught:
+            check_priority(0)
         error = caught.value
         assert error.__traceback__ is not None
-        assert "retry.py" in traceback_text(error.with_traceback(error.__traceback__.tb_next))
+        assert "in check_priority" in traceback_text(error.with_traceback(error.__traceback__.tb_next))
 
     @pytest.mark.parametrize("limit", [0, 3, 50, 500])
     def test_it_is_bounded_and_keeps_the_end(self, limit: int) -> None:

@@ -40,8 +40,6 @@ class Bench:
         self.running: dict[Lease, Run] = {}
         self.freed = asyncio.Event()
         """Set whenever a job has ended."""
-        self.broken: BaseException | None = None
-        """What ended a slot that should not have ended."""
 
     def start(self) -> None:
         """Start the slots."""
@@ -51,13 +49,7 @@ class Bench:
     def _add_slot(self) -> None:
         slot = asyncio.create_task(self._slot(), name="qengine-slot")
         self._slots.add(slot)
-        slot.add_done_callback(self._slot_ended)
-
-    def _slot_ended(self, slot: asyncio.Task[None]) -> None:
-        self._slots.discard(slot)
-        if not slot.cancelled() and slot.exception() is not None:
-            self.broken = slot.exception()
-        self.freed.set()
+        slot.add_done_callback(self._slots.discard)
 
     async def _slot(self) -> None:
         turned = time.monotonic()
@@ -137,8 +129,7 @@ class Bench:
                 return run
         return None
 
-    @property
-    def prefetch(self) -> int:
+    def _prefetch(self) -> int:
         """How many jobs may wait in the buffer: as many as ended in the last 100 ms, within the option's limit."""
         now = time.monotonic()
         elapsed = now - self._window_began
@@ -154,10 +145,9 @@ class Bench:
         """Jobs that wait for a slot."""
         return len(self._buffer)
 
-    @property
     def room(self) -> int:
         """How many more jobs may be claimed now."""
-        return self._concurrency + self.prefetch - self.held
+        return self._concurrency + self._prefetch() - self.held
 
     async def close(self, patience: float) -> None:
         """End the slots; those that are still in a handler after `patience` seconds are left behind."""

@@ -83,6 +83,13 @@ class Fetcher:
         self.idle = asyncio.Event()
         """Set when there was nothing to claim while nothing ran (only looked at when the worker is to stop then)."""
 
+    async def tidy(self) -> None:
+        """Put back jobs that a claim may have taken of which no answer came."""
+        if self._unanswered:
+            if strays := await self._backend.disown(self._worker, self._held()):
+                log.info("%d jobs were claimed without our hearing of it and go back in line", strays)
+            self._unanswered = False
+
     def stop(self) -> None:
         """Claim nothing more. A claim that is under way still brings its jobs."""
         self._stopped = True
@@ -98,10 +105,7 @@ class Fetcher:
 
     async def run(self) -> None:
         """Claim until stopped."""
-        if self._unanswered:
-            if strays := await self._backend.disown(self._worker, self._held()):
-                log.info("%d jobs were claimed without our hearing of it and go back in line", strays)
-            self._unanswered = False
+        await self.tidy()
         while not self._stopped:
             self._bench.freed.clear()
             demand = self._demand()
@@ -118,7 +122,7 @@ class Fetcher:
             await self._pause()
 
     def _demand(self) -> Demand | None:
-        room = self._bench.room
+        room = self._bench.room()
         # With jobs still in the buffer, wait until half of what may be there has gone: fewer, larger claims.
         if room <= 0 or self._bench.buffered > room:
             return None

@@ -22,6 +22,9 @@ log = logging.getLogger("qengine.lease")
 BLOCKED_AFTER = 3.0
 """Seconds for which the event loop must not answer before a warning names what blocks it."""
 
+STOP_WITHIN = 5.0
+"""Seconds to wait for the thread at the end, should the database hang; it does not keep the process alive."""
+
 
 class LeaseKeeper:
     """Extends the lease of every run that it holds, at a third of the lease.
@@ -81,7 +84,7 @@ class LeaseKeeper:
         self._stopped.set()
         self.nudge()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, self._lease)
+            await asyncio.to_thread(self._thread.join, STOP_WITHIN)
 
     def _call(self, callback: Callable[[], object]) -> None:
         loop = self._loop

@@ -33,6 +33,8 @@ from qengine.worker.watch import PATIENCE, Watch
 
 log = logging.getLogger("qengine.worker")
 
+LAST_CLAIM_WITHIN = 2.0
+"""Seconds that a claim which is under way at shutdown has to answer."""
 FLUSH_WITHIN = 10.0
 """Seconds that the last outcomes have to be written at shutdown, should the database be away."""
 
@@ -180,7 +182,8 @@ class Worker:
 
     async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> None:
         self._fetcher.stop()
-        await asyncio.wait([tasks["fetching"]], timeout=self._rules.lease)
+        await asyncio.wait([tasks["fetching"]], timeout=LAST_CLAIM_WITHIN)
+        tasks["fetching"].cancel()
         self._put_back(self._bench.take_back())
         await self._wait_for_runs(self._options.grace, unless=self._stopping_now)
         now = time.monotonic()
@@ -193,6 +196,7 @@ class Worker:
         try:
             async with asyncio.timeout(FLUSH_WITHIN):
                 await self._settler.flush()
+                await self._fetcher.tidy()
                 await self._backend.retire(self.id)
         except (TimeoutError, BackendUnavailable) as error:
             log.warning(
@@ -216,7 +220,13 @@ class Worker:
 
     async def _work(self, run: Run) -> None:
         """One job in one slot."""
-        settlement = await self._runner.run(run)
+        try:
+            settlement = await self._runner.run(run)
+        except Exception:
+            log.exception(
+                "job %s (%s) went wrong outside its handler and runs again when its lease ends", run.claim.id, run.claim.type
+            )
+            settlement = None
         self._fetcher.ended(run)
         if run.let_go:
             log.info("the handler of type %s (job %s) has ended at last", run.claim.type, run.claim.id)

@@ -64,6 +64,8 @@ class Run:
 
     def cancel(self, why: Stop, now: float) -> None:
         """Cancel the handler, once; the first reason given stands, except that a lost lease always does."""
+        if self.context is not None:
+            self.context.cancelled = True
         if self.stop is None:
             self.stopped_at = now
             if self.asyncio_task is not None:

@@ -126,6 +126,14 @@ class SQLiteBackend(Upkeep, Admin):
         held = {row[0] for row in await self._write_one("extend", values)}
         return [lease for lease in leases if lease.id not in held]
 
+    async def disown(self, worker: str, keep: Sequence[Lease]) -> int:
+        """See `QueueBackend.disown`."""
+        values = {"worker": worker, "keep": rows.as_json(list(keep)), "now": self._now(), "ageing": self.settings.ageing}
+        disowned = await self._change("disown", values)
+        if disowned:
+            self._wakes.bump()
+        return disowned
+
     async def save(self, lease: Lease, *, progress: str | None = None, checkpoint: str | None = None) -> bool:
         """See `QueueBackend.save`."""
         values = {"id": lease.id, "token": lease.token, "progress": progress, "checkpoint": checkpoint, "now": self._now()}

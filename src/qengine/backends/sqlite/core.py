@@ -55,6 +55,7 @@ class Core:
         if self._writer is not None:
             return
         refuse(self.options.path)
+        self._transactions = Transactions(self.options)
         self._writer = Writer(self.options)
         try:
             await self._writer.start()

@@ -45,7 +45,7 @@ def storing(jobs: Sequence[NewJob], now: float, ageing: float) -> Steps[list[Enq
                 answers[i] = Enqueued(job_id, False, created, rows.moment(times[i]))
         left = [i for i in left if i not in answers]
         if left:
-            holders = yield SQL["enqueue_unique"], {"keys": rows.as_json([(jobs[i].type, jobs[i].unique_key) for i in left])}
+            holders = yield SQL["enqueue_found"], {"keys": rows.as_json([(jobs[i].type, jobs[i].unique_key) for i in left])}
             for place, job_id, created_at, scheduled_for in holders:
                 answers[left[place]] = Enqueued(job_id, True, rows.moment(created_at), rows.moment(scheduled_for))
             # Outside a transaction a holder may end between the two statements; then its key is free, and it goes on.

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from qengine.backends.protocol import Claim, JobFilter, Settlement
+from qengine.backends.protocol import Claim, FailureGroup, JobFilter, Pause, Schedule, Settlement, Stats, WorkerInfo
 from qengine.job import Job, JobError, NewJob, Status
 
 LATEST = 253402214400.0
@@ -32,6 +32,16 @@ def moment_or_none(seconds: float | None) -> dt.datetime | None:
 def seconds_or_none(when: dt.datetime | None) -> float | None:
     """What is stored for a time."""
     return None if when is None else when.timestamp()
+
+
+def micros(seconds: float) -> int:
+    """A time in whole microseconds, which a datetime keeps and which JSON passes exactly."""
+    return round(seconds * 1e6)
+
+
+def micros_or_none(seconds: float | None) -> int | None:
+    """A time in whole microseconds, if there is one."""
+    return None if seconds is None else round(seconds * 1e6)
 
 
 def as_json(value: Any) -> str:
@@ -83,11 +93,11 @@ def new_jobs(jobs: Iterable[NewJob], times: Iterable[float], now: float) -> str:
                 job.priority,
                 job.payload,
                 job.max_attempts,
-                time,
+                None if time == now else micros(time),
                 job.unique_key,
                 job.partition_key,
                 job.timeout,
-                expiry(job, now),
+                micros_or_none(expiry(job, now)),
                 job.headers,
             )
             for job, time in zip(jobs, times, strict=True)
@@ -242,6 +252,109 @@ def job_error(row: tuple[Any, ...]) -> JobError:
         error=row[5],
         traceback=row[6],
     )
+
+
+def stats(groups: Sequence[tuple[Any, ...]], workers: Sequence[WorkerInfo], now: float) -> Stats:
+    """What the rows of `stats.sql` come to."""
+    by_status: dict[str, int] = dict.fromkeys(Status, 0)
+    by_type: dict[str, dict[str, int]] = {}
+    by_queue: dict[str, dict[str, int]] = {}
+    ended: dict[str, list[int]] = {}
+    unhandled: dict[str, int] = {}
+    oldest: float | None = None
+    for queue, kind, status, count, attempts, first_due in groups:
+        by_status[status] += count
+        for counts in (by_type.setdefault(kind, dict.fromkeys(Status, 0)), by_queue.setdefault(queue, dict.fromkeys(Status, 0))):
+            counts[status] += count
+        if status in (Status.COMPLETED, Status.DEAD):
+            total = ended.setdefault(kind, [0, 0])
+            total[0] += attempts
+            total[1] += count
+        elif status in (Status.PENDING, Status.FAILED):
+            if first_due <= now and (oldest is None or now - first_due > oldest):
+                oldest = now - first_due
+            if not any(_serves(worker, queue, kind) for worker in workers):
+                unhandled[kind] = unhandled.get(kind, 0) + count
+    return Stats(
+        by_status=by_status,
+        by_type=by_type,
+        by_queue=by_queue,
+        avg_attempts={kind: attempts / count for kind, (attempts, count) in ended.items()},
+        oldest_pending=oldest,
+        unhandled=unhandled,
+        workers=len(workers),
+    )
+
+
+def _serves(worker: WorkerInfo, queue: str, kind: str) -> bool:
+    return kind in worker.types and (worker.queues is None or queue in worker.queues)
+
+
+def failure(row: tuple[Any, ...]) -> FailureGroup:
+    """A row of `failures.sql`."""
+    kind, error, count, dead, first, last, sample = row
+    return FailureGroup(kind, error, count, dead, moment(first), moment(last), sample)
+
+
+def pause(row: tuple[Any, ...]) -> Pause:
+    """A row of `pauses.sql`."""
+    kind, name, until = row
+    return Pause(kind, name, moment_or_none(until))
+
+
+def schedule(row: tuple[Any, ...]) -> Schedule:
+    """A row of `schedules.sql`."""
+    name, kind, cron, tz, catch_up, next_fire, last_fire = row
+    return Schedule(name, kind, cron, tz, catch_up, moment(next_fire), moment_or_none(last_fire))
+
+
+def schedules(declared: Iterable[Schedule]) -> str:
+    """The rows of `put_schedules.sql`."""
+    return as_json(
+        [
+            (
+                one.name,
+                one.type,
+                one.cron,
+                one.tz,
+                one.catch_up,
+                micros(one.next_fire.timestamp()),
+                micros_or_none(seconds_or_none(one.last_fire)),
+            )
+            for one in declared
+        ]
+    )
+
+
+def worker(row: tuple[Any, ...]) -> WorkerInfo:
+    """A row of `workers.sql`."""
+    worker_id, host, pid, version, types, queues, concurrency, running, started_at, heartbeat = row
+    return WorkerInfo(
+        id=worker_id,
+        host=host,
+        pid=pid,
+        version=version,
+        types=tuple(value(types)),
+        queues=None if queues is None else tuple(value(queues)),
+        concurrency=concurrency,
+        running=running,
+        started_at=moment(started_at),
+        heartbeat=moment(heartbeat),
+    )
+
+
+def announced(info: WorkerInfo) -> dict[str, Any]:
+    """The parameters of `heartbeat.sql`."""
+    return {
+        "id": info.id,
+        "host": info.host,
+        "pid": info.pid,
+        "version": info.version,
+        "types": as_json(list(info.types)),
+        "queues": None if info.queues is None else as_json(list(info.queues)),
+        "concurrency": info.concurrency,
+        "running": info.running,
+    }
 
 
 def conditions(which: JobFilter) -> dict[str, Any]:

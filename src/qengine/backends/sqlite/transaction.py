@@ -23,11 +23,17 @@ _KEPT = 4
 class Open:
     """One transaction that is open in a task."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, owner: Transactions, connection: aiosqlite.Connection, outer: Open | None) -> None:
+        self.owner = owner
         self.connection = connection
+        self.outer = outer
+        """The one around it, on another database."""
         self.open = True
         self.enqueued = False
         """Whether jobs were stored over it, which are to wake workers once it is committed."""
+
+
+_innermost: ContextVar[Open | None] = ContextVar("qengine_sqlite_transaction", default=None)
 
 
 class Transactions:
@@ -37,12 +43,13 @@ class Transactions:
         self._options = options
         self._idle: list[aiosqlite.Connection] = []
         self._closed = False
-        self._inside: ContextVar[Open | None] = ContextVar("qengine_sqlite_transaction", default=None)
 
     def inside(self) -> Open | None:
         """The transaction that the running task, or one that it was started from, is in."""
-        found = self._inside.get()
-        return found if found is not None and found.open else None
+        found = _innermost.get()
+        while found is not None and not (found.open and found.owner is self):
+            found = found.outer
+        return found
 
     def forbid_inside(self) -> None:
         """Raise ConfigurationError within a transaction: whoever writes then waits for a lock that the task itself holds."""
@@ -57,16 +64,16 @@ class Transactions:
         """A connection inside BEGIN IMMEDIATE. What is not committed at the end of the block is rolled back."""
         self.forbid_inside()
         connection = await self._take()
-        lent, keep = Open(connection), False
+        outer = _innermost.get()
+        lent, keep = Open(self, connection, outer), False
         try:
             await self._lock(connection)
-            outer = self._inside.get()
-            self._inside.set(lent)
+            _innermost.set(lent)
             try:
                 yield lent
             finally:
                 lent.open = False
-                self._inside.set(outer)
+                _innermost.set(outer)
                 with anyio.CancelScope(shield=True), translated(self._options.path):
                     await connection.rollback()
                 keep = True

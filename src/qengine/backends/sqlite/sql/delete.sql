@@ -1,0 +1,17 @@
+-- Delete jobs; a trigger deletes their history.
+WITH matching AS NOT MATERIALIZED (
+    SELECT id FROM qengine_jobs AS jobs WHERE
+        (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
+        AND (:type IS NULL OR type = :type)
+        AND (:queue IS NULL OR queue = :queue)
+        AND (:error_group IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group)
+        AND (:created_before IS NULL OR created_at < :created_before)
+        AND (:created_after IS NULL OR created_at > :created_after)
+)
+DELETE FROM qengine_jobs
+WHERE id IN (
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL ORDER BY id LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
+)
+RETURNING id

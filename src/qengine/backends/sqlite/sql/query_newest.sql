@@ -1,0 +1,22 @@
+-- Jobs by filter, against the order of their ids. With :ids they are looked up, without them the table is walked until :limit are found.
+WITH matching AS NOT MATERIALIZED (
+    SELECT id FROM qengine_jobs WHERE
+        id < :after
+        AND (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
+        AND (:type IS NULL OR type = :type)
+        AND (:queue IS NULL OR queue = :queue)
+        AND (:error_group IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group)
+        AND (:created_before IS NULL OR created_at < :created_before)
+        AND (:created_after IS NULL OR created_at > :created_after)
+)
+SELECT
+    id, type, queue, priority, payload, status, attempts, max_attempts, crashes, last_error, dead_reason, scheduled_for, rank,
+    locked_until, locked_by, lease_token, unique_key, partition_key, timeout, expires_at, result, progress, checkpoint, headers,
+    created_at, updated_at, started_at, completed_at, error_group
+FROM qengine_jobs
+WHERE id IN (
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL ORDER BY id DESC LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id DESC LIMIT :limit)
+)
+ORDER BY id DESC

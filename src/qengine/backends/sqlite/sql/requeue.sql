@@ -1,0 +1,27 @@
+-- Put ended jobs back in line, now. One whose unique key a live job has is left alone; of several with one key, the first goes.
+WITH matching AS NOT MATERIALIZED (
+    SELECT id FROM qengine_jobs AS jobs WHERE
+        status IN ('dead', 'cancelled', 'completed')
+        AND (unique_key IS NULL OR NOT EXISTS (
+            SELECT 1 FROM qengine_jobs AS live
+            WHERE live.type = jobs.type AND live.unique_key = jobs.unique_key AND live.unique_key IS NOT NULL
+                AND live.status IN ('pending', 'processing', 'failed')
+        ))
+        AND
+        (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
+        AND (:type IS NULL OR type = :type)
+        AND (:queue IS NULL OR queue = :queue)
+        AND (:error_group IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group)
+        AND (:created_before IS NULL OR created_at < :created_before)
+        AND (:created_after IS NULL OR created_at > :created_after)
+)
+UPDATE OR IGNORE qengine_jobs SET
+    status = 'pending', scheduled_for = :now, rank = :now + priority * :ageing, attempts = 0, crashes = 0,
+    lease_token = lease_token + 1, result = NULL, dead_reason = NULL, completed_at = NULL,
+    expires_at = CASE WHEN expires_at > :now THEN expires_at END, updated_at = :now
+WHERE id IN (
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL ORDER BY id LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
+)
+RETURNING id

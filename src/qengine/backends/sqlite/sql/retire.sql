@@ -1,0 +1,1 @@
+DELETE FROM qengine_workers WHERE id = :id

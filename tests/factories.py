@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -10,11 +11,16 @@ from typing import Any, Self
 import aiosqlite
 import asyncpg
 
+from qengine.backends.postgres.connection import TUNED
 from qengine.testing import BackendFactory
+
+CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "--")
 
 
 class SQLiteFactory(BackendFactory):
     """Backends on one SQLite file."""
+
+    serial_writes = True
 
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__(f"sqlite:///{path}", options)
@@ -49,6 +55,33 @@ class SQLiteFactory(BackendFactory):
         async with aiosqlite.connect(self.path) as conn:
             return [value for (value,) in await conn.execute_fetchall("SELECT value FROM application ORDER BY n")]
 
+    @asynccontextmanager
+    async def recording(self, backend: Any) -> AsyncIterator[list[str]]:
+        statements: list[str] = []
+
+        def note(text: str) -> None:
+            # A statement that fires triggers is told once more for each of them.
+            if not text.lstrip().startswith(CONTROL) and text not in statements[-1:]:
+                statements.append(text)
+
+        async def trace(callback: Callable[[str], None] | None) -> None:
+            await backend._writer.run(lambda connection: connection.set_trace_callback(callback), single=True)
+            await backend._reader.set_trace_callback(callback)
+
+        await trace(note)
+        yield statements
+        await trace(None)
+
+    async def full_scans(self, statements: Sequence[str]) -> list[str]:
+        found = []
+        async with aiosqlite.connect(self.path) as conn:
+            for text in statements:
+                names = {alias or "qengine_jobs" for alias in re.findall(r"qengine_jobs(?: AS (\w+))?", text)}
+                plan = [detail for *_, detail in await conn.execute_fetchall(f"EXPLAIN QUERY PLAN {text}")]
+                scans = [line for line in plan if line.split()[0] == "SCAN" and line.split()[1] in names and "USING" not in line]
+                found += [f"{line} in {text[:500]}" for line in scans]
+        return found
+
     async def outgrow(self) -> None:
         async with aiosqlite.connect(self.path) as conn:
             await conn.execute("UPDATE qengine_meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'schema_version'")
@@ -75,6 +108,43 @@ class PostgresFactory(BackendFactory):
 
     async def insert(self, conn: Any, value: str) -> None:
         await conn.execute("INSERT INTO application (value) VALUES ($1)", value)
+
+    @asynccontextmanager
+    async def recording(self, backend: Any) -> AsyncIterator[list[Any]]:
+        statements: list[Any] = []
+        take = backend._pool._take
+
+        def note(query: Any) -> None:
+            if not query.query.lstrip().startswith(CONTROL):
+                statements.append(query)
+
+        async def observed() -> Any:
+            conn = await take()
+            conn.add_query_logger(note)
+            return conn
+
+        backend._pool._take = observed
+        yield statements
+        backend._pool._take = take
+        for conn in backend._pool._idle:
+            conn.remove_query_logger(note)
+
+    async def full_scans(self, statements: Sequence[Any]) -> list[str]:
+        found = []
+        conn = await asyncpg.connect(self.url)
+        try:
+            await conn.execute(f"ANALYZE; {TUNED}")
+            for statement in statements:
+                plan = [line for (line,) in await conn.fetch(f"EXPLAIN {statement.query}", *statement.args)]
+                found += [f"{line} in {statement.query[:500]}" for line in plan if re.search(r"Seq Scan on qengine_jobs\b", line)]
+        finally:
+            await conn.close()
+        return found
+
+    async def outgrow(self) -> None:
+        conn = await asyncpg.connect(self.url)
+        await conn.execute("UPDATE qengine_meta SET value = (value::int + 1)::text WHERE key = 'schema_version'")
+        await conn.close()
 
     async def inserted(self) -> list[str]:
         conn = await asyncpg.connect(self.url)

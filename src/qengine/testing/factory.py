@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from qengine.backends import open_backend
 from qengine.backends.protocol import BackendSettings, QueueBackend
@@ -17,6 +17,9 @@ class BackendFactory:
     overrides the methods below `unopened`: they tell the suite what it cannot know about a database. Where one is
     missing, the checks that need it are skipped, and the report names it.
     """
+
+    serial_writes: ClassVar[bool] = False
+    """Whether the database lets one writer in at a time: then whoever writes during `backend.transaction` has to wait."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self.url = url
@@ -53,7 +56,10 @@ class BackendFactory:
         raise NotImplementedError
 
     async def insert(self, conn: Any, value: str) -> None:
-        """Store `value` in a table of the application's, which is there, on `conn`: one from `caller` or `backend.transaction`."""
+        """Store `value` in a table of the application's, which is there already.
+
+        `conn` is a connection that came from `caller` or from `backend.transaction`.
+        """
         raise NotImplementedError
 
     async def inserted(self) -> list[str]:

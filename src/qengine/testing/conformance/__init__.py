@@ -16,25 +16,61 @@ Every topic is a class; a backend that has to depart from a rule subclasses that
 
 from __future__ import annotations
 
+from qengine.testing.conformance.admin import TestCancel, TestDelete, TestFilter, TestPause, TestRequeue
 from qengine.testing.conformance.claim import TestClaim, TestClaimsAtTheSameTime, TestPausedClaims, TestSuspects
+from qengine.testing.conformance.cost import TestCost
 from qengine.testing.conformance.enqueue import TestEnqueue, TestEnqueueOnTheCallersConnection
-from qengine.testing.conformance.lease import TestExtend, TestSave, TestTransaction
+from qengine.testing.conformance.lease import TestDisown, TestExtend, TestSave, TestTransaction
+from qengine.testing.conformance.migrate import TestLifecycle, TestMigrate
 from qengine.testing.conformance.order import TestOrder
+from qengine.testing.conformance.plans import TestPlans
 from qengine.testing.conformance.reclaim import TestReclaim
+from qengine.testing.conformance.rows import TestFailures, TestGetAndQuery, TestStats, TestTexts, TestUnhandled
+from qengine.testing.conformance.schedule import TestFire, TestPutSchedules
 from qengine.testing.conformance.settle import TestSettle, TestSettleUnderTheFence
+from qengine.testing.conformance.unique import TestUnique, TestUniqueAndRequeue
+from qengine.testing.conformance.upkeep import TestBuryExpired, TestBuryUnknown, TestNextDeadline, TestPromoteDue, TestPrune
+from qengine.testing.conformance.wake import TestWake
+from qengine.testing.conformance.workers import TestWorkers
 
 __all__ = [
+    "TestBuryExpired",
+    "TestBuryUnknown",
+    "TestCancel",
     "TestClaim",
     "TestClaimsAtTheSameTime",
+    "TestCost",
+    "TestDelete",
+    "TestDisown",
     "TestEnqueue",
     "TestEnqueueOnTheCallersConnection",
     "TestExtend",
+    "TestFailures",
+    "TestFilter",
+    "TestFire",
+    "TestGetAndQuery",
+    "TestLifecycle",
+    "TestMigrate",
+    "TestNextDeadline",
     "TestOrder",
+    "TestPause",
     "TestPausedClaims",
+    "TestPlans",
+    "TestPromoteDue",
+    "TestPrune",
+    "TestPutSchedules",
     "TestReclaim",
+    "TestRequeue",
     "TestSave",
     "TestSettle",
     "TestSettleUnderTheFence",
+    "TestStats",
     "TestSuspects",
+    "TestTexts",
     "TestTransaction",
+    "TestUnhandled",
+    "TestUnique",
+    "TestUniqueAndRequeue",
+    "TestWake",
+    "TestWorkers",
 ]

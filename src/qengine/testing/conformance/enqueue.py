@@ -166,7 +166,7 @@ class TestEnqueueOnTheCallersConnection(Suite):
 
     async def test_a_rollback_stores_nothing(self, backend: QueueBackend, caller: BackendFactory) -> None:
         """When the caller's transaction fails, the job was never there."""
-        with pytest.raises(RuntimeError, match="changed my mind"):
+        with pytest.raises(RuntimeError, match="changed my mind"):  # noqa: PT012
             async with caller.caller() as conn:
                 await caller.insert(conn, "x")
                 await backend.enqueue([NewJob("a"), NewJob("a", unique_key="k")], conn)

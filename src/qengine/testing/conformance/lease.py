@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import anyio
 import pytest
 
-from qengine.backends.protocol import Lease, QueueBackend
+from qengine.backends.protocol import Lease, QueueBackend, Reclaimed
 from qengine.errors import LeaseLost
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (
     LEASE,
+    PATIENCE,
     WAYS,
     WORKER,
     Suite,
     after,
     assert_row,
     assert_untouched,
+    crash,
+    demand,
     done,
     failed,
+    place,
+    put,
     row,
     rows,
     start,
@@ -50,7 +56,7 @@ class TestExtend(Suite):
         claims = await start(backend, *[NewJob("a") for _ in range(20)])
         await backend.settle([done(claim) for claim in claims[::4]], WORKER)
         await backend.settle([failed(claim) for claim in claims[1::4]], WORKER)
-        gone = [row for row in await rows(backend) if row.status is not Status.PROCESSING]
+        gone = [job for job in await rows(backend) if job.status is not Status.PROCESSING]
         unknown = Lease(claims[-1].id + 1000, 1)
         clock.advance(20)
         lost = await other.extend([*[claim.lease for claim in claims], unknown], 100.0)
@@ -79,6 +85,39 @@ class TestExtend(Suite):
     async def test_nothing_is_no_work(self, backend: QueueBackend) -> None:
         """An empty batch is answered with nothing."""
         assert await backend.extend([], 5.0) == []
+
+
+class TestDisown(Suite):
+    """`disown`."""
+
+    async def test_what_a_worker_holds_without_knowing_goes_back(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """All but the leases it keeps, as whole rows: to their old place, attempt given back, no crash, no history."""
+        known, unknown, stale = await start(backend, *[NewJob("a", priority=p) for p in (1, 2, 3)])
+        [theirs] = await start(backend, NewJob("b"), worker="worker-2")
+        await put(backend, NewJob("c"))
+        before = {job.id: job for job in await rows(backend)}
+        clock.advance(5)
+        assert await backend.disown(WORKER, [known.lease, Lease(stale.id, stale.token - 1), theirs.lease]) == 2
+        for claim in (unknown, stale):
+            was = before[claim.id]
+            changes = {"status": Status.PENDING, "attempts": 0, "locked_by": None, "locked_until": None}
+            rank = place(was.scheduled_for or clock.now(), claim.priority)
+            assert_row(await row(backend, claim.id), was, rank=rank, lease_token=claim.token + 1, **changes)
+            assert await backend.errors(claim.id) == []
+        await assert_untouched(backend, [job for job in before.values() if job.id not in (unknown.id, stale.id)])
+        assert await backend.settle([done(unknown), done(known)], WORKER) == [unknown.lease]
+
+    async def test_everything_when_it_keeps_nothing(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """Overdue or suspect, with the crashes that it had."""
+        [job_id] = await put(backend)
+        await crash(backend, clock, job_id, times=2)
+        await backend.claim(demand(suspects=True))
+        clock.advance(LEASE * 2)
+        assert await backend.disown("worker-2", []) == 0
+        assert await backend.disown(WORKER, []) == 1
+        job = await row(backend, job_id)
+        assert (job.status, job.crashes, job.attempts) == (Status.PENDING, 2, 0)
+        assert await backend.disown(WORKER, []) == 0
 
 
 class TestSave(Suite):
@@ -118,6 +157,13 @@ class TestSave(Suite):
 class TestTransaction(Suite):
     """`transaction` and `store_result`."""
 
+    @pytest.fixture
+    def concurrent(self, backend_factory: BackendFactory) -> BackendFactory:
+        """The factory, for databases that several can write to at once."""
+        if backend_factory.serial_writes:
+            pytest.skip("BackendFactory.serial_writes is True")
+        return backend_factory
+
     async def test_the_writes_and_the_completion_are_one(
         self, backend: QueueBackend, backend_factory: BackendFactory, clock: FakeClock
     ) -> None:
@@ -141,7 +187,7 @@ class TestTransaction(Suite):
         """What was written is undone, the error goes on, and the lease still holds."""
         claim = await start_one(backend)
         before = await row(backend, claim.id)
-        with pytest.raises(RuntimeError, match="from the handler"):
+        with pytest.raises(RuntimeError, match="from the handler"):  # noqa: PT012
             async with backend.transaction(claim.lease) as conn:
                 await backend_factory.insert(conn, "x")
                 raise RuntimeError("from the handler")
@@ -168,28 +214,51 @@ class TestTransaction(Suite):
 
     @pytest.mark.parametrize("way", WAYS)
     async def test_a_lease_that_ends_during_the_block(
-        self, backend: QueueBackend, other: QueueBackend, backend_factory: BackendFactory, clock: FakeClock, way: str
+        self, backend: QueueBackend, other: QueueBackend, concurrent: BackendFactory, clock: FakeClock, way: str
     ) -> None:
         """The row is not locked meanwhile: another process can take the job away, and then the block commits nothing."""
         claim = await start_one(backend)
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLost):  # noqa: PT012
             async with backend.transaction(claim.lease) as conn:
+                await concurrent.insert(conn, "late")
                 await ways_out(other, clock, way, claim)
                 before = await rows(other)
-                await backend_factory.insert(conn, "late")
-        assert await backend_factory.inserted() == []
+        assert await concurrent.inserted() == []
         await assert_untouched(backend, before)
 
     async def test_the_lease_can_be_extended_during_the_block(
-        self, backend: QueueBackend, other: QueueBackend, backend_factory: BackendFactory, clock: FakeClock
+        self, backend: QueueBackend, other: QueueBackend, concurrent: BackendFactory, clock: FakeClock
     ) -> None:
         """The lease keeper, on its own connection, is not held up by a handler's transaction."""
         claim = await start_one(backend)
         async with backend.transaction(claim.lease) as conn:
+            await concurrent.insert(conn, "x")
             clock.advance(LEASE / 2)
-            assert await other.extend([claim.lease], LEASE) == []
+            for each in (backend, other):
+                assert await each.extend([claim.lease], LEASE) == []
             assert (await row(other, claim.id)).locked_until == after(clock, LEASE)
-            await backend_factory.insert(conn, "x")
+        assert (await row(backend, claim.id)).status is Status.COMPLETED
+
+    async def test_where_writers_wait_nobody_takes_the_job_meanwhile(
+        self, backend: QueueBackend, other: QueueBackend, backend_factory: BackendFactory, clock: FakeClock
+    ) -> None:
+        """With one writer at a time an overdue lease is safe in the block: who reclaims then comes too late."""
+        if not backend_factory.serial_writes:
+            pytest.skip("BackendFactory.serial_writes is False")
+        claim = await start_one(backend)
+        taken: list[Reclaimed] = []
+
+        async def reclaim() -> None:
+            taken.extend(await other.reclaim(10, max_crashes=5, lease=LEASE))
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as group, backend.transaction(claim.lease) as conn:
+                await backend_factory.insert(conn, "x")
+                clock.advance(LEASE + 1)
+                group.start_soon(reclaim)
+                await anyio.wait_all_tasks_blocked()
+        assert taken == []
+        assert await backend_factory.inserted() == ["x"]
         assert (await row(backend, claim.id)).status is Status.COMPLETED
 
     async def test_a_sibling_can_extend(self, backend: QueueBackend, clock: FakeClock) -> None:

@@ -1,0 +1,63 @@
+"""Plans: what a worker does all the time reads the lines it needs, and never the whole table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from qengine.backends.protocol import JobFilter, QueueBackend
+from qengine.job import NewJob, Status
+from qengine.testing.clock import FakeClock
+from qengine.testing.conformance.suite import LEASE, WORKER, Suite, buried, demand, done, failed, put, start
+from qengine.testing.factory import BackendFactory
+
+ROWS = 3_000
+
+
+class TestPlans(Suite):
+    """Which verbs may read the whole table: none that a worker runs all the time."""
+
+    async def test_no_full_scan(self, backend: QueueBackend, clock: FakeClock, backend_factory: BackendFactory) -> None:
+        """With thousands of jobs of every kind, claim, settle, extend and upkeep read none but those concerned."""
+        for name in ("mine", "unhandled", "scheduled", "finished"):
+            for _ in range(0, ROWS, 1_000):
+                delay = 10_000.0 if name == "scheduled" else None
+                await put(
+                    backend, *[NewJob(name, delay=delay, unique_key=f"{n}" if n % 2 else None) for n in range(1_000)][: ROWS // 4]
+                )
+                if name == "finished":
+                    claims = await backend.claim(demand(name, limit=1_000, each=1_000))
+                    await backend.settle([done(claim) if n % 2 else buried(claim) for n, claim in enumerate(claims)], WORKER)
+        held = await start(backend, *[NewJob("held") for _ in range(20)])
+        verbs: dict[str, Callable[[], Awaitable[object]]] = {
+            "enqueue": lambda: backend.enqueue([NewJob("mine", unique_key="new"), NewJob("mine")]),
+            "claim one type": lambda: backend.claim(demand("mine", limit=10)),
+            "claim many types": lambda: backend.claim(demand("mine", "held", "nothing", limit=10)),
+            "claim a queue": lambda: backend.claim(demand("mine", "held", limit=10, queues=["default"])),
+            "claim suspects": lambda: backend.claim(demand("mine", "held", limit=1, suspects=True)),
+            "settle": lambda: backend.settle([done(held[0]), failed(held[1]), buried(held[2])], WORKER),
+            "extend": lambda: backend.extend([claim.lease for claim in held[3:]], LEASE),
+            "save": lambda: backend.save(held[4].lease, checkpoint="1"),
+            "promote_due": lambda: backend.promote_due(100),
+            "next_deadline": lambda: backend.next_deadline(),
+            "reclaim": lambda: backend.reclaim(100, max_crashes=5, lease=LEASE),
+            "bury_expired": lambda: backend.bury_expired(100),
+            "prune": lambda: backend.prune({Status.COMPLETED: 1e6, Status.CANCELLED: 1e6}, 100),
+            "get": lambda: backend.get(held[0].id),
+            "query a page": lambda: backend.query(JobFilter(), limit=10, newest_first=True),
+            "requeue by id": lambda: backend.requeue(JobFilter(ids=[held[2].id]), 1),
+            "cancel by id": lambda: backend.cancel(JobFilter(ids=[held[5].id]), 1),
+        }
+        found: dict[str, list[str]] = {}
+        for verb, act in verbs.items():
+            try:
+                async with backend_factory.recording(backend) as statements:
+                    await act()
+                scans = await backend_factory.full_scans(statements)
+            except NotImplementedError:
+                pytest.skip("BackendFactory.recording and full_scans are not given")
+            assert statements, verb
+            if scans:
+                found[verb] = scans
+        assert found == {}

@@ -21,23 +21,32 @@ class GroupCommit:
     def __init__(self, backend: QueueBackend) -> None:
         self._backend = backend
         self._pending: list[tuple[NewJob, asyncio.Future[Enqueued]]] = []
+        self._busy = False
         self._writer: asyncio.Task[None] | None = None
 
     async def enqueue(self, job: NewJob) -> Enqueued:
-        """Store one job, together with those of the others that wait."""
-        answer: asyncio.Future[Enqueued] = asyncio.get_running_loop().create_future()
-        self._pending.append((job, answer))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write(), name="qengine-enqueue")
-        return await answer
+        """Store one job: at once while nobody else is storing, else together with the others that wait."""
+        if self._busy:
+            answer: asyncio.Future[Enqueued] = asyncio.get_running_loop().create_future()
+            self._pending.append((job, answer))
+            return await answer
+        self._busy = True
+        try:
+            return (await self._backend.enqueue([job]))[0]
+        finally:
+            if self._pending:
+                self._writer = asyncio.create_task(self._write(), name="qengine-enqueue")
+            else:
+                self._busy = False
 
     async def _write(self) -> None:
         try:
             while self._pending:
                 group, self._pending = self._pending[:BATCH], self._pending[BATCH:]
                 await self._write_group(group)
+                await asyncio.sleep(0)  # those who got their answer may have the next job ready: let them join
         finally:
-            self._writer = None
+            self._busy = False
 
     async def _write_group(self, group: Sequence[tuple[NewJob, asyncio.Future[Enqueued]]]) -> None:
         try:
@@ -55,5 +64,5 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Wait until what was handed over is written."""
-        if self._writer is not None:
+        while self._writer is not None and not self._writer.done():
             await asyncio.wait([self._writer])

@@ -66,9 +66,10 @@ class LeaseKeeper:
 
     def forget(self, leases: Iterable[Lease]) -> None:
         """Keep these no longer."""
+        held = self._held
         with self._lock:
             for lease in leases:
-                self._held.pop(lease, None)
+                held.pop(lease, None)
 
     def held(self) -> list[Lease]:
         """The leases that it keeps."""

@@ -249,7 +249,7 @@ class Worker:
             run.renew_until = run.deadline + 2 * PATIENCE
 
     def _after_settling(self, written: Sequence[Settlement], gone: set[int]) -> None:
-        self._keeper.forget(Lease(s.id, s.token) for s in written)
+        self._keeper.forget(settlement.lease for settlement in written)
         self._on_settled(s.id for s in written)
 
     def _leases_lost(self, leases: Sequence[Lease]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -70,7 +71,7 @@ class Runner:
             run.deadline = time.monotonic() + timeout
         self._started(run)
         try:
-            value = await self._call_in_this_task(run, arguments)
+            value = await self._called(run, arguments)
         except asyncio.CancelledError as error:
             if run.stop is None and _is_cancelled_from_outside():
                 raise
@@ -83,35 +84,36 @@ class Runner:
             return self._stopped(run) if run.stop is not None else self._failed(run, error)
         if run.stop in (Stop.TIMEOUT, Stop.LOST):
             return self._stopped(run)
+        if value is None and run.context is None:
+            return Settlement(claim.id, claim.token, Status.COMPLETED)
         return await self._returned(run, value)
 
-    async def _call_in_this_task(self, run: Run, arguments: dict[str, Any]) -> Any:
-        """Call the handler such that `run.cancel` reaches it, and nothing but it."""
+    async def _called(self, run: Run, arguments: dict[str, Any]) -> Any:
+        """What the handler returns, called such that `run.cancel` reaches it, and nothing but it."""
         run.asyncio_task = asyncio.current_task()
+        task = run.task
         try:
-            return await self._call(run, arguments)
+            if task.settings.executor == "async":
+                if task.wants_context:
+                    return await task.fn(self._context(run), **arguments)
+                return await task.fn(**arguments)
+            return await self._called_elsewhere(run, arguments)
         finally:
-            run.uncancel()
+            if run.cancels:
+                run.uncancel()
             run.asyncio_task = None
 
-    async def _call(self, run: Run, arguments: dict[str, Any]) -> Any:
+    async def _called_elsewhere(self, run: Run, arguments: dict[str, Any]) -> Any:
         task = run.task
-        if task.settings.executor == "async":
-            if task.wants_context:
-                return await task.fn(self._context(run), **arguments)
-            return await task.fn(**arguments)
         if task.settings.executor == "process":
+            where = task.fn.__module__, task.fn.__qualname__
             text = await anyio.to_process.run_sync(
-                call_by_name,
-                task.fn.__module__,
-                task.fn.__qualname__,
-                run.claim.payload,
-                cancellable=True,
-                limiter=self._processes,
+                call_by_name, *where, run.claim.payload, cancellable=True, limiter=self._processes
             )
             return codec.decode(text)
         head = (self._context(run),) if task.wants_context else ()
-        return await anyio.to_thread.run_sync(lambda: task.fn(*head, **arguments), abandon_on_cancel=True, limiter=self._threads)
+        call = functools.partial(task.fn, *head, **arguments)
+        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
 
     def _context(self, run: Run) -> JobContext:
         deadline = None if run.timeout is None else dt.datetime.now(dt.UTC) + dt.timedelta(seconds=run.timeout)

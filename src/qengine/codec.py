@@ -18,7 +18,7 @@ import msgspec
 
 from qengine.errors import ConfigurationError, PayloadError
 from qengine.signatures import function_name, resolved, signature, type_name, unresolved
-from qengine.values import INT_MAX, INT_MIN, SCALARS, from_json, is_plain, is_same, shown, to_json, unstorable
+from qengine.values import INT_MAX, INT_MIN, SCALARS, from_json, is_clean, is_plain, is_same, shown, to_json, unstorable
 
 _NUL = b"\\u0000"
 _OVERSIZE = "store it elsewhere and pass a reference, or raise payload_limit"
@@ -37,19 +37,19 @@ def encode(value: Any, *, limit: int | None = None, what: str = "value") -> str:
     """
     if value is None:
         return "null"
-    problem = unstorable(value)
+    problem = None if is_clean((value,)) else unstorable(value)
     if problem is None:
         try:
             raw = _encoder.encode(value)
         except Exception as error:  # an object's own serialisation may raise anything
-            raise PayloadError(f"{what}{_unencodable(value, error)}") from error
+            raise PayloadError(f"{what}{unstorable(value) or _unencodable(value, error)}") from error
+        if _NUL in raw:  # or a backslash before it: then it is text and stands
+            problem = unstorable(msgspec.json.decode(raw))
         if limit is not None and len(raw) > limit:
             problem = f" takes {len(raw):,} bytes as JSON, the limit is {limit:,}; {_OVERSIZE}"
-        elif _NUL not in raw or unstorable(msgspec.json.decode(raw)) is None:
-            return raw.decode()
-        else:
-            problem = " has a NUL character, which databases refuse; remove it"
-    raise PayloadError(f"{what}{problem}")
+    if problem is not None:
+        raise PayloadError(f"{what}{problem}")
+    return raw.decode()
 
 
 def decode(text: str) -> Any:
@@ -179,7 +179,8 @@ class PayloadCodec:
         for name in kwargs:
             if not isinstance(name, str) or (name not in self._known and self._extra is None):
                 self._refuse_unknown(name)
-        self._refuse_unstorable(kwargs)
+        if not is_clean(kwargs.values()):
+            self._refuse_unstorable(kwargs)
         raw = self._encoded(kwargs)
         try:
             back = self._read(raw)

@@ -77,6 +77,31 @@ def from_json(kind: Any, value: Any) -> Any:
     raise TypeError(f"{type_name(kind)} cannot be read from JSON")
 
 
+def is_clean(values: Iterable[Any], depth: int = 0) -> bool:
+    """Whether `unstorable` would surely find nothing in these, texts aside: the quick answer for what is nearly always so."""
+    for value in values:
+        kind = type(value)
+        if kind in _HARMLESS:
+            continue
+        if kind is int:
+            clean = INT_MIN <= value <= INT_MAX
+        elif kind is float:
+            clean = math.isfinite(value)
+        elif depth == MAX_DEPTH:
+            clean = False
+        elif kind is dict:
+            clean = is_clean(value, depth + 1) and is_clean(value.values(), depth + 1)
+        else:
+            clean = kind in _COLLECTIONS and is_clean(value, depth + 1)
+        if not clean:
+            return False
+    return True
+
+
+_HARMLESS = frozenset((str, bool, type(None), bytes, uuid.UUID, dt.datetime, dt.date, dt.time, dt.timedelta))
+_COLLECTIONS = frozenset((list, tuple, set, frozenset))
+
+
 def unstorable(value: Any) -> str | None:
     """What in `value` no database would give back as it is, said so that a name can stand before it; None: nothing."""
     return _search(value, "", frozenset())
@@ -111,16 +136,29 @@ def is_same(given: Any, back: Any, loose: bool) -> bool:
     if isinstance(given, bool):
         return False
     if kind in (list, tuple, deque):
-        return len(given) == len(back) and all(is_same(a, b, loose) for a, b in zip(given, back, strict=True))
+        return len(given) == len(back) and _all_same(zip(given, back, strict=True), loose)
     if kind is dict:
-        return len(given) == len(back) and all(k in back and is_same(v, back[k], loose) for k, v in given.items())
+        return given.keys() == back.keys() and _all_same(((value, back[key]) for key, value in given.items()), loose)
     if isinstance(back, dt.datetime):
         # Not `==` alone: in the hour that clocks repeat, times of different zones never compare equal.
         return bool(given.replace(tzinfo=None) == back.replace(tzinfo=None) and given.utcoffset() == back.utcoffset())
-    mine = fields(back)
-    if mine is not None:
-        return type(given) is kind and _same_fields(dict(fields(given) or ()), dict(mine), loose)
+    record = fields(back)
+    if record is not None:
+        mine, theirs = dict(record), dict(fields(given) or ())
+        return type(given) is kind and mine.keys() == theirs.keys() and _all_same(((theirs[n], mine[n]) for n in mine), loose)
     return bool(given == back)
+
+
+def _all_same(pairs: Iterable[tuple[Any, Any]], loose: bool) -> bool:
+    for given, back in pairs:
+        kind = type(back)
+        if not (given == back if type(given) is kind and kind in _EQUAL else is_same(given, back, loose)):
+            return False
+    return True
+
+
+_EQUAL = frozenset((str, int, float, bool, type(None), bytes, uuid.UUID, decimal.Decimal, dt.date, dt.timedelta))
+"""Types whose own `==` is exact."""
 
 
 def fields(value: Any) -> Iterator[tuple[str, Any]] | None:
@@ -180,10 +218,6 @@ def _as_concrete(given: Any, kind: type) -> Any:
     if kind is dict and isinstance(given, Mapping):
         return dict(given)
     return None
-
-
-def _same_fields(given: dict[str, Any], back: dict[str, Any], loose: bool) -> bool:
-    return given.keys() == back.keys() and all(is_same(value, back[name], loose) for name, value in given.items())
 
 
 def _search(value: Any, path: str, above: frozenset[int]) -> str | None:

@@ -554,6 +554,17 @@ class TestWhatIsRefused:
 
         assert "would not come back" in str(refusal(Secretive, Secretive(key="x")))
 
+    def test_a_field_beyond_those_of_its_class(self) -> None:
+        class Open(pydantic.BaseModel):
+            model_config = pydantic.ConfigDict(extra="allow")
+
+            @pydantic.model_serializer
+            def _nothing(self) -> dict[str, Any]:
+                return {}
+
+        assert refusal(Open, Open(more=1)).parameter == "value"
+        assert through(Open, Open()) == Open()
+
     def test_a_subclass_that_would_lose_its_own_fields(self) -> None:
         @dataclass
         class Longer(Address):

@@ -100,8 +100,9 @@ class Admin(Core):
 
     async def resume(self, kind: Literal["type", "queue"], name: str) -> bool:
         """See `QueueBackend.resume`."""
-        ended = await self._write_one("resume", {"kind": kind, "name": name, "now": self._now()})
-        in_force = any(row[0] for row in ended)
+        now = self._now()
+        ended = await self._write_one("resume", {"kind": kind, "name": name})
+        in_force = any(until is None or until > now for (until,) in ended)
         if in_force:
             self._wakes.bump()
         return in_force

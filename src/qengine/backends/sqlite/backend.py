@@ -29,11 +29,11 @@ class SQLiteBackend(Upkeep, Admin):
         """See `QueueBackend.enqueue`."""
         if not jobs:
             return []
-        steps = storing(jobs, self._now(), self.settings.ageing)
+        now, ageing = self._now(), self.settings.ageing
         if conn is not None:
-            return await self._enqueue_over(conn, steps)
+            return await self._enqueue_over(conn, storing(jobs, now, ageing))
         single = all(job.unique_key is None for job in jobs)
-        stored = await self._write(lambda connection: run(connection, steps), single=single)
+        stored = await self._write(lambda connection: run(connection, storing(jobs, now, ageing)), single=single)
         self._wakes.bump()
         return stored
 
@@ -122,9 +122,8 @@ class SQLiteBackend(Upkeep, Admin):
         """See `QueueBackend.extend`."""
         if not leases:
             return []
-        values = {"leases": rows.as_json(dict(leases)), "now": self._now(), "seconds": seconds}
-        held = {row[0] for row in await self._write_one("extend", values)}
-        return [lease for lease in leases if lease.id not in held]
+        held = set(await self._write_one("extend", {"leases": rows.leases(leases), "now": self._now(), "seconds": seconds}))
+        return [lease for lease in leases if lease not in held]
 
     async def disown(self, worker: str, keep: Sequence[Lease]) -> int:
         """See `QueueBackend.disown`."""

@@ -59,7 +59,7 @@ def _storing_alike(jobs: Sequence[NewJob], now: float, ageing: float) -> Steps[l
     stored = yield (
         SQL["enqueue_alike"],
         {
-            "payloads": rows.as_json([job.payload for job in jobs]),
+            "payloads": rows.payloads(jobs),
             "queue": first.queue,
             "type": first.type,
             "priority": first.priority,

@@ -36,9 +36,12 @@ def is_busy(error: BaseException) -> bool:
 
 def translate(error: BaseException, path: str) -> BaseException:
     """The error to raise in place of `error`; itself when it is none of the driver's."""
-    if not isinstance(error, sqlite3.Error):
+    if isinstance(error, sqlite3.Error):
+        translated = _translation(error, f"the SQLite database {path}")
+    elif isinstance(error, (UnicodeEncodeError, OverflowError)):
+        translated = ConfigurationError(f"a value cannot be stored in SQLite: {error}")
+    else:
         return error
-    translated = _translation(error, f"the SQLite database {path}")
     translated.__cause__ = error
     return translated
 
@@ -67,7 +70,7 @@ def translated(path: str) -> Iterator[None]:
     """Raise the errors of the driver within the block as qengine's."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
         raise translate(error, path) from error
     except ValueError as error:
         if type(error) is ValueError and str(error) in ("Connection closed", "no active connection"):  # aiosqlite's own

@@ -8,11 +8,15 @@ from typing import Any
 
 import msgspec
 
-from qengine.backends.protocol import Claim, FailureGroup, JobFilter, Pause, Schedule, Settlement, Stats, WorkerInfo
+from qengine.backends.protocol import Claim, FailureGroup, JobFilter, Lease, Pause, Schedule, Settlement, Stats, WorkerInfo
+from qengine.errors import ConfigurationError
 from qengine.job import Job, JobError, NewJob, Status
 
 LATEST = 253402214400.0
 """The last day of the year 9999, the end of what a datetime can hold: later due times are taken as this."""
+
+_NUL = "\\u0000"
+"""How JSON writes a NUL; where it is not, there is none."""
 
 _from_timestamp = dt.datetime.fromtimestamp
 _encode = msgspec.json.encode
@@ -45,8 +49,11 @@ def micros_or_none(seconds: float | None) -> int | None:
 
 
 def as_json(value: Any) -> str:
-    """The JSON text of a parameter."""
-    return _encode(value).decode()
+    """The JSON text of a parameter. Raises ConfigurationError for text that is no Unicode."""
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"a text with a lone surrogate cannot be stored: {error.object!r}") from error
 
 
 def plain(text: str | None) -> str | None:
@@ -83,9 +90,22 @@ def expiry(job: NewJob, now: float) -> float | None:
     return min(job.expires.timestamp() if isinstance(job.expires, dt.datetime) else now + job.expires, LATEST)
 
 
-def new_jobs(jobs: Iterable[NewJob], times: Iterable[float], now: float) -> str:
+def refuse_nul(jobs: Iterable[NewJob]) -> None:
+    """Raise ConfigurationError for a text with a NUL, which the JSON functions of SQLite would cut off."""
+    for job in jobs:
+        for text in (job.type, job.queue, job.payload, job.unique_key, job.partition_key, job.headers):
+            if text is not None and "\0" in text:
+                raise ConfigurationError(f"a text with a NUL character cannot be stored: {text!r}")
+
+
+def leases(held: Iterable[Lease]) -> str:
+    """A JSON object of ids and tokens; an id may be there twice."""
+    return "{" + ",".join([f'"{job_id}":{token}' for job_id, token in held]) + "}"
+
+
+def new_jobs(jobs: Sequence[NewJob], times: Sequence[float], now: float) -> str:
     """The rows of `enqueue.sql`."""
-    return as_json(
+    encoded = as_json(
         [
             (
                 job.queue,
@@ -103,6 +123,16 @@ def new_jobs(jobs: Iterable[NewJob], times: Iterable[float], now: float) -> str:
             for job, time in zip(jobs, times, strict=True)
         ]
     )
+    if _NUL in encoded:
+        refuse_nul(jobs)
+    return encoded
+
+
+def payloads(jobs: Sequence[NewJob]) -> str:
+    """The payloads of jobs that are alike otherwise."""
+    encoded = as_json([job.payload for job in jobs])
+    refuse_nul(jobs if _NUL in encoded else jobs[:1])
+    return encoded
 
 
 def alike(jobs: Sequence[NewJob]) -> bool:

@@ -2,8 +2,7 @@
 WITH matching AS NOT MATERIALIZED (
     SELECT id FROM qengine_jobs AS jobs WHERE
         status IN ('pending', 'failed', 'processing')
-        AND
-        (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
+        AND (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
         AND (:type IS NULL OR type = :type)
         AND (:queue IS NULL OR queue = :queue)
         AND (:error_group IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group)
@@ -14,7 +13,7 @@ UPDATE qengine_jobs SET
     status = 'cancelled', rank = NULL, lease_token = lease_token + 1, locked_by = NULL, locked_until = NULL,
     completed_at = :now, updated_at = :now
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND id > 0 ORDER BY id LIMIT :limit)
     UNION ALL
     SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
 )

@@ -10,7 +10,7 @@ WITH matching AS NOT MATERIALIZED (
 )
 DELETE FROM qengine_jobs
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND id > 0 ORDER BY id LIMIT :limit)
     UNION ALL
     SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
 )

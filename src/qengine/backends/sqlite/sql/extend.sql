@@ -2,4 +2,4 @@
 UPDATE qengine_jobs SET locked_until = :now + :seconds
 FROM json_each(:leases) AS held
 WHERE qengine_jobs.id = held.key AND lease_token = held.value
-RETURNING qengine_jobs.id
+RETURNING qengine_jobs.id, lease_token

@@ -7,8 +7,7 @@ WITH matching AS NOT MATERIALIZED (
             WHERE live.type = jobs.type AND live.unique_key = jobs.unique_key AND live.unique_key IS NOT NULL
                 AND live.status IN ('pending', 'processing', 'failed')
         ))
-        AND
-        (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
+        AND (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
         AND (:type IS NULL OR type = :type)
         AND (:queue IS NULL OR queue = :queue)
         AND (:error_group IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group)
@@ -20,7 +19,7 @@ UPDATE OR IGNORE qengine_jobs SET
     lease_token = lease_token + 1, result = NULL, dead_reason = NULL, completed_at = NULL,
     expires_at = CASE WHEN expires_at > :now THEN expires_at END, updated_at = :now
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND id > 0 ORDER BY id LIMIT :limit)
     UNION ALL
     SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
 )

@@ -44,6 +44,10 @@ class Admin(Core):
         counts = await self._desk("stats")
         return stats_of(counts, await self._fetch("workers", within=LIVE_WITHIN))
 
+    async def unhandled(self) -> list[str]:
+        """See QueueBackend."""
+        return [row["type"] for row in await self._fetch("unhandled", live_within=LIVE_WITHIN)]
+
     async def failures(self, limit: int) -> list[FailureGroup]:
         """See QueueBackend."""
         return [failure_of(row) for row in await self._desk("failures", limit=limit)]

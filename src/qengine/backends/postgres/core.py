@@ -16,10 +16,6 @@ from qengine.backends.sqlfile import Statement, load
 PACKAGE = "qengine.backends.postgres"
 ANY_LINE = ""
 """The notification that jobs came in lines which it does not name."""
-_FREE = (
-    "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_seqscan TO DEFAULT; "
-    "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT"
-)
 _LONGEST = 7000
 """PostgreSQL takes notifications of less than 8000 bytes."""
 
@@ -71,7 +67,7 @@ class Core:
 
     async def _plan_freely(self, connection: Connection) -> None:
         """For the rest of a transaction, plan for the parameters at hand and with every kind of plan."""
-        await connection.execute(_FREE)
+        await self._fetch_on(connection, "plan_freely")
 
     def _enqueued(self, came: Mapping[Line, float]) -> None:
         """Jobs came in these lines, none below these ranks, written by this process."""

@@ -153,6 +153,16 @@ class Jobs(Core):
         holding = {tuple(row) for row in held}
         return [lease for lease in leases if lease not in holding]
 
+    async def disown(self, worker: str, keep: Sequence[Lease]) -> int:
+        """See QueueBackend."""
+        [row] = await self._fetch(
+            "disown", worker=worker, ids=[lease.id for lease in keep], tokens=[lease.token for lease in keep]
+        )
+        disowned: int = row["n"]
+        if disowned:
+            self._came_in_line()
+        return disowned
+
     async def save(self, lease: Lease, *, progress: str | None = None, checkpoint: str | None = None) -> bool:
         """See QueueBackend."""
         return bool(await self._fetch("save", id=lease.id, token=lease.token, progress=progress, checkpoint=checkpoint))

@@ -7,7 +7,7 @@ WHERE j.id = ANY(ARRAY(
     AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
     AND (:type::text IS NULL OR type = :type::text)
     AND (:queue::text IS NULL OR queue = :queue::text)
-    AND (:error_group::text IS NULL OR error_group = :error_group::text)
+    AND (:error_group::text IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group::text)
     AND (:created_before::timestamptz IS NULL OR created_at < :created_before::timestamptz)
     AND (:created_after::timestamptz IS NULL OR created_at > :created_after::timestamptz)
   ORDER BY id

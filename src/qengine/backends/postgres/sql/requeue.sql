@@ -10,7 +10,7 @@ WITH clock AS (
     AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
     AND (:type::text IS NULL OR type = :type::text)
     AND (:queue::text IS NULL OR queue = :queue::text)
-    AND (:error_group::text IS NULL OR error_group = :error_group::text)
+    AND (:error_group::text IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group::text)
     AND (:created_before::timestamptz IS NULL OR created_at < :created_before::timestamptz)
     AND (:created_after::timestamptz IS NULL OR created_at > :created_after::timestamptz)
     AND (unique_key IS NULL OR NOT EXISTS (

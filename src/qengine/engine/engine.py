@@ -200,11 +200,13 @@ class Engine(Desk):
             answers = [await self._groups.enqueue(jobs[0])]
         else:
             answers = await backend.enqueue(jobs, conn)
-        return [await self._answer(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+        stored = [self._stored(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+        for index, answer in enumerate(answers):
+            if answer.existed and (standing := await backend.get(answer.id)) is not None:
+                stored[index] = replace(standing, existed=True, _waiter=self)
+        return stored
 
-    async def _answer(self, request: NewJob, answer: Enqueued) -> Job[Any]:
-        if answer.existed and (standing := await self.backend.get(answer.id)) is not None:
-            return replace(self._seen_by_user(standing), existed=True)
+    def _stored(self, request: NewJob, answer: Enqueued) -> Job[Any]:
         return Job(
             id=answer.id,
             type=request.type,

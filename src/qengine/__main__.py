@@ -4,4 +4,5 @@ import sys
 
 from qengine.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a handler's own process imports the main module under another name
+    sys.exit(main())

@@ -91,7 +91,17 @@ def test_a_second_signal_puts_back_at_once(cli: Cli, number: signal.Signals, cod
     assert_put_back(cli, job_id)
 
 
-def test_two_signals_right_after_each_other_count_as_two(cli: Cli) -> None:
+def test_a_signal_that_comes_twice_at_once_counts_once(cli: Cli) -> None:
+    """As `timeout` sends it: to the process, and to its group."""
+    process, job_id = started(cli, "linger", seconds=1.5)
+    for _ in range(3):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    end(process, 0)
+    assert cli.job(job_id).status == "completed"
+
+
+def test_different_signals_right_after_each_other_count_as_two(cli: Cli) -> None:
     process, job_id = started(cli, "linger")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)

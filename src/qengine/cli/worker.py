@@ -23,6 +23,8 @@ from qengine.cli.target import load_engine
 
 log = logging.getLogger("qengine.cli")
 
+ONE_SIGNAL_WITHIN = 0.1
+"""Seconds within which the same signal counts once: `timeout` and others send it to the process and again to its group."""
 THREADS_END_WITHIN = 1.0
 """Seconds that idle threads have to end when the worker has stopped."""
 
@@ -83,6 +85,7 @@ def _signals(running: asyncio.Task[Any], grace: float) -> Iterator[list[int]]:
     """Turn signals into cancellations of the worker: at the first it stops gracefully, at the second at once."""
     loop = asyncio.get_running_loop()
     received: list[int] = []
+    last = (0, 0.0)
 
     def stop(signals: int) -> None:
         if signals == 1:
@@ -94,16 +97,20 @@ def _signals(running: asyncio.Task[Any], grace: float) -> Iterator[list[int]]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         # Not the loop's own signal handling: a handler that blocks the loop must not keep the third signal from us.
+        nonlocal last
+        before, last = last, (number, time.monotonic())
+        if number == before[0] and last[1] - before[1] < ONE_SIGNAL_WITHIN:
+            return
         received.append(number)
         if len(received) > 2:
             os._exit(128 + number)
         loop.call_soon_threadsafe(stop, len(received))
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    replaced = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
 
 

@@ -12,6 +12,7 @@ import anyio
 from qengine.backends.protocol import Claim, Demand, Enqueued, Lease, Settlement
 from qengine.backends.sqlite import rows
 from qengine.backends.sqlite.admin import Admin
+from qengine.backends.sqlite.claim import claim
 from qengine.backends.sqlite.enqueue import Steps, run, run_over, storing
 from qengine.backends.sqlite.errors import translated
 from qengine.backends.sqlite.statements import SQL
@@ -55,19 +56,7 @@ class SQLiteBackend(Upkeep, Admin):
         if demand.limit <= 0 or not demand.types:
             return []
         now = self._now()
-        values = {
-            "types": rows.as_json(demand.types),
-            "queues": None if demand.queues is None else rows.as_json(list(demand.queues)),
-            "limit": demand.limit,
-            "most": max((free for free in demand.types.values() if free < demand.limit), default=0),
-            "worker": demand.worker,
-            "lease": demand.lease,
-            "now": now,
-        }
-        taken = await self._write_one("claim_suspects" if demand.suspects else "claim", values)
-        if len(taken) > 1:
-            ageing = self.settings.ageing
-            taken.sort(key=lambda row: (row[10] + row[4] * ageing, row[0]))
+        taken = await self._write(lambda connection: claim(connection, demand, now))
         return [rows.claim(row, now) for row in taken]
 
     async def settle(self, settlements: Sequence[Settlement], worker: str) -> list[Lease]:

@@ -12,11 +12,11 @@ PACKAGE = "qengine.backends.sqlite"
 def _load() -> dict[str, str]:
     """Without comments: the driver judges a statement by its first word."""
     texts = {verb: re.sub(r"--[^\n]*\n", "", statement.text).strip() for verb, statement in load(PACKAGE).items()}
-    claim = texts.pop("claim")
-    return texts | {
-        "claim": claim.replace("{lane}", "crashes < 2"),
-        "claim_suspects": claim.replace("{lane}", "crashes >= 2"),
-    }
+    for verb in [verb for verb, text in texts.items() if "{lane}" in text]:
+        text = texts.pop(verb)
+        texts[verb] = text.replace("{lane}", "crashes < 2")
+        texts[f"{verb}_suspects"] = text.replace("{lane}", "crashes >= 2")
+    return texts
 
 
 SQL = _load()

@@ -1,0 +1,50 @@
+"""Claiming: small statements within one transaction, because each of them costs SQLite next to nothing, while one statement
+for all of it would build a dozen temporary tables every time."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from qengine.backends.protocol import Demand
+from qengine.backends.sqlite import rows
+from qengine.backends.sqlite.statements import SQL
+
+
+def claim(connection: sqlite3.Connection, demand: Demand, now: float) -> list[tuple[Any, ...]]:
+    """Take the first jobs in line; the rows of `claim.sql`, in the order of the line. Belongs inside a transaction."""
+    lane = "_suspects" if demand.suspects else ""
+    paused = {(kind, name) for kind, name, _ in connection.execute(SQL["pauses"], {"now": now})}
+    queues = _waiting(connection, lane) if demand.queues is None else dict.fromkeys(demand.queues)
+    open_queues = rows.as_json([name for name in queues if ("queue", name) not in paused])
+    free = {name: n for name, n in demand.types.items() if n > 0 and ("type", name) not in paused}
+
+    def heads(types: list[str], limit: int) -> list[tuple[float, int]]:
+        values = {"queues": open_queues, "types": rows.as_json(types), "limit": limit}
+        return connection.execute(SQL["claim_heads" + lane], values).fetchall()
+
+    # Types that have room for all of it go together; each of the others can only give its own number.
+    line = heads([name for name, n in free.items() if n >= demand.limit], demand.limit)
+    bound = [(name, n) for name, n in free.items() if n < demand.limit]
+    if bound:
+        for name, n in bound:
+            line += heads([name], n)
+        line.sort()
+        del line[demand.limit :]
+    if not line:
+        return []
+    place = {job_id: i for i, (_, job_id) in enumerate(line)}
+    values = {"ids": rows.as_json(list(place)), "worker": demand.worker, "lease": demand.lease, "now": now}
+    return sorted(connection.execute(SQL["claim"], values).fetchall(), key=lambda row: place[row[0]])
+
+
+def _waiting(connection: sqlite3.Connection, lane: str) -> list[str]:
+    """The queues in which any job is in line."""
+    found: list[str] = []
+    text = SQL["claim_queues" + lane]
+    past: str | None = ""
+    while past is not None:
+        [(past,)] = connection.execute(text, {"past": past})
+        if past is not None:
+            found.append(past)
+    return found

@@ -1,0 +1,6 @@
+-- The first jobs in line among these queues and types, read from the claim index alone. Joins, and not IN, so that SQLite
+-- seeks each (queue, type) and leaves it as soon as the best :limit are known.
+SELECT jobs.rank, jobs.id
+FROM json_each(:queues) AS queues CROSS JOIN json_each(:types) AS types CROSS JOIN qengine_jobs AS jobs
+WHERE jobs.queue = queues.value AND jobs.type = types.value AND jobs.rank IS NOT NULL AND jobs.{lane}
+ORDER BY jobs.rank, jobs.id LIMIT :limit

@@ -6,8 +6,11 @@ import datetime as dt
 from functools import partial
 from typing import Any, Literal
 
+from asyncpg import UniqueViolationError  # type: ignore[import-untyped]
+
 from qengine.backends.postgres.connection import Connection
 from qengine.backends.postgres.core import Core
+from qengine.backends.postgres.errors import CONFLICTS
 from qengine.backends.postgres.rows import LARGEST_ID, capped, error_of, failure_of, filter_of, job_of, pause_of, stats_of
 from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, JobFilter, Pause, Stats
 from qengine.job import Job, JobError
@@ -56,7 +59,9 @@ class Admin(Core):
 
     async def requeue(self, which: JobFilter, limit: int) -> list[int]:
         """See QueueBackend."""
-        ids = await self._pool.in_transaction(partial(self._requeue, which, limit))
+        # A job with the same unique key may come between: then that one is live, and this one is left alone.
+        conflicts = (*CONFLICTS, UniqueViolationError)
+        ids = await self._pool.in_transaction(partial(self._requeue, which, limit), conflicts=conflicts)
         if ids:
             self._came_in_line()
         return ids

@@ -107,7 +107,11 @@ class PostgresBackend(Jobs, Upkeep, Admin):
         if await connection.fetchval("SELECT to_regclass($1)", f'"{self._options.schema}".qengine_meta') is None:
             return 0
         rows = await self._fetch_on(connection, "version")
-        return int(rows[0]["value"]) if rows else 0
+        if not rows:
+            return 0
+        if not rows[0]["value"].isdecimal():
+            raise SchemaError(f"the schema version in {self._options.schema}.qengine_meta is no number: {rows[0]['value']!r}")
+        return int(rows[0]["value"])
 
     def migration_sql(self) -> str:
         """See QueueBackend."""

@@ -18,7 +18,10 @@ T = TypeVar("T")
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
-TUNED = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+TUNED = (
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; "
+    "SET default_transaction_isolation = 'read committed'"
+)
 """Prepared statements keep the plan that was best when the table was small, until the next ANALYZE. Every statement
 of the engine itself is meant to walk an index, so nothing else is offered to the planner."""
 
@@ -26,8 +29,19 @@ _TRIES = 6
 _CLOSE = 5.0
 
 
+def session(options: Options, settings: str = "") -> str:
+    """The SET statements that make a session ours; none where we are told to use no sessions.
+
+    They are not start-up parameters, as poolers refuse those that they do not know.
+    """
+    if not options.listen:
+        return ""
+    relaxed = "SET synchronous_commit = off" if options.durability == "relaxed" else ""
+    return "; ".join(filter(None, (settings, relaxed)))
+
+
 async def connect(url: str, options: Options, settings: str = "") -> Connection:
-    """A new connection. Raises an error of qengine; never waits longer than `connect_timeout`."""
+    """A new connection. Raises an error of qengine; never waits longer than `connect_timeout` for one."""
     try:
         made: Connection = await asyncpg.connect(
             url,
@@ -36,24 +50,25 @@ async def connect(url: str, options: Options, settings: str = "") -> Connection:
             statement_cache_size=256 if options.listen else 0,
             max_cached_statement_lifetime=0,
         )
-    except ValueError as error:
-        # The text of such an error may quote the URL.
-        raise ConfigurationError(f"the PostgreSQL URL cannot be used ({type(error).__name__})") from None
+        if settings:
+            await execute_or_cut(made, settings)
     except TimeoutError as error:
         raise BackendUnavailable(f"PostgreSQL did not answer within {options.connect_timeout:g} s") from error
     except DRIVER_ERRORS as error:
         raise translate(error) from error
-    # SET and not start-up parameters: poolers refuse those that they do not know.
-    if options.listen:
-        relaxed = "SET synchronous_commit = off" if options.durability == "relaxed" else ""
-        wanted = "; ".join(filter(None, (settings, relaxed)))
-        if wanted:
-            try:
-                await made.execute(wanted)
-            except BaseException:
-                made.terminate()
-                raise
+    except ValueError as error:
+        # The text of such an error may quote the URL, and so a password.
+        raise ConfigurationError(f"the PostgreSQL URL cannot be used ({type(error).__name__})") from None
     return made
+
+
+async def execute_or_cut(connection: Connection, sql: str) -> None:
+    """Run settings; a connection that does not take them is cut."""
+    try:
+        await connection.execute(sql)
+    except BaseException:
+        connection.terminate()
+        raise
 
 
 async def close_quietly(connection: Connection) -> None:
@@ -73,7 +88,7 @@ class Connections:
     def __init__(self, url: str, options: Options, *, size: int, settings: str = "") -> None:
         self._url = url
         self._options = options
-        self._settings = settings
+        self._session = session(options, settings)
         self._room = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
@@ -118,14 +133,16 @@ class Connections:
                 self._give_back(connection)
                 return rows
 
-    async def in_transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def in_transaction(
+        self, work: Callable[[Connection], Awaitable[T]], *, conflicts: tuple[type[Exception], ...] = CONFLICTS
+    ) -> T:
         """Do `work` in one transaction, and again from the start after a conflict with another."""
         tries = 0
         while True:
             try:
-                async with self.lend() as connection, connection.transaction():
+                async with self.lend() as connection, connection.transaction(isolation="read_committed"):
                     return await work(connection)
-            except CONFLICTS as error:
+            except conflicts as error:
                 tries += 1
                 if tries == _TRIES:
                     raise translate(error) from error
@@ -134,15 +151,36 @@ class Connections:
             await _pause(tries)
 
     @asynccontextmanager
-    async def lend(self) -> AsyncIterator[Connection]:
-        """A connection for the block. The driver's errors pass through as they are."""
+    async def lend(self, *, reset: bool = False) -> AsyncIterator[Connection]:
+        """A connection for the block. The driver's errors pass through as they are.
+
+        With `reset`, whatever the block did to the session (settings, locks, cursors) is undone afterwards.
+        """
         connection = await self._take()
+        failure: BaseException | None = None
         try:
-            yield connection
-        except BaseException as error:
-            self._give_back(connection, error)
+            try:
+                yield connection
+            except BaseException as error:
+                failure = error
+                raise
+            finally:
+                if reset and self._options.listen and _is_sound(failure) and not connection.is_closed():
+                    failure = await self._reset(connection)
+        finally:
+            self._give_back(connection, failure)
+
+    async def _reset(self, connection: Connection) -> BaseException | None:
+        try:
+            await connection.reset()
+            if self._session:
+                await connection.execute(self._session)
+        except DRIVER_ERRORS as error:
+            return error
+        except BaseException:
+            connection.terminate()
             raise
-        self._give_back(connection)
+        return None
 
     async def _take(self) -> Connection:
         await self._room.acquire()
@@ -156,7 +194,7 @@ class Connections:
                 self._forget(connection)
             else:
                 with translated():
-                    connection = await connect(self._url, self._options, self._settings)
+                    connection = await connect(self._url, self._options, self._session)
                 connection.add_termination_listener(self._forget)
                 self.pids.add(connection.get_server_pid())
         except BaseException:
@@ -168,10 +206,9 @@ class Connections:
     def _give_back(self, connection: Connection, error: BaseException | None = None) -> None:
         self._lent.discard(connection)
         self._room.release()
-        sound = error is None or (isinstance(error, Exception) and not isinstance(error, BROKEN))
         if connection.is_closed():
             self._forget(connection)
-        elif sound and not self.closed and not connection.is_in_transaction():
+        elif _is_sound(error) and not self.closed and not connection.is_in_transaction():
             self._idle.append(connection)
         else:
             self._drop(connection)
@@ -191,6 +228,11 @@ class Connections:
         pid = connection.get_server_pid()
         if pid is not None:
             self.pids.discard(pid)
+
+
+def _is_sound(error: BaseException | None) -> bool:
+    """Whether a connection is good for another call after this one's end."""
+    return error is None or (isinstance(error, Exception) and not isinstance(error, BROKEN))
 
 
 async def _pause(tries: int) -> None:

@@ -43,6 +43,7 @@ _NO_SCHEMA = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.InvalidSchemaNameError,
+    asyncpg.DuplicateTableError,
 )
 _REFUSED = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -79,4 +80,6 @@ def translated() -> Iterator[None]:
 
 
 def _told(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     return str(error) or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
@@ -121,7 +122,7 @@ class Jobs(Core):
         if not settlements:
             return []
         # In the order of ids, as every writer of several rows: two that meet wait for each other in one order.
-        ordered = sorted(settlements)
+        ordered = sorted(settlements, key=itemgetter(0))
         plain = [s for s in ordered if _is_plain(s)]
         others = [s for s in ordered if not _is_plain(s)] if len(plain) < len(ordered) else []
         if not others:
@@ -177,7 +178,7 @@ class Jobs(Core):
 
     @asynccontextmanager
     async def _transaction(self, lease: Lease) -> AsyncIterator[Connection]:
-        async with self._handlers.lend() as connection:
+        async with self._handlers.lend(reset=True) as connection:
             transaction = connection.transaction()
             with translated():
                 await transaction.start()

@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qengine.backends.postgres.connection import close_quietly, connect
-from qengine.backends.postgres.errors import DRIVER_ERRORS
 from qengine.backends.postgres.options import Options
-from qengine.errors import QEngineError
 
 logger = logging.getLogger("qengine.backends.postgres")
 
@@ -66,6 +64,9 @@ class Listener:
 
     async def start(self) -> None:
         """Begin; returns when it listens or the first attempt has failed."""
+        if self._task is not None:
+            return
+        self._ready.clear()
         self._task = asyncio.create_task(self._run(), name="qengine listener")
         await self._ready.wait()
 
@@ -84,7 +85,7 @@ class Listener:
                 await self._listen(after_loss=lost)
                 wait = _BACKOFF[0]
                 reason = "the connection was lost"
-            except (QEngineError, *DRIVER_ERRORS) as error:
+            except Exception as error:  # whatever it is, listening goes on
                 if self.pid is not None:
                     wait = _BACKOFF[0]
                 reason = str(error)

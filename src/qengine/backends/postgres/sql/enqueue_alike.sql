@@ -4,14 +4,14 @@ WITH stored AS (
     (queue, type, priority, payload, max_attempts, scheduled_for, rank, partition_key, timeout, expires_at, headers, created_at,
      updated_at)
   SELECT
-    :queue::text, :type::text, :priority::smallint, new.payload, :max_attempts::integer, due.at,
+    :queue::text, :type::text, :priority::smallint, new.payload::json, :max_attempts::integer, due.at,
     CASE WHEN due.at <= clock.now THEN date_part('epoch', due.at) + :priority::smallint * :ageing::float8 END,
     :partition_key::text, :timeout::float8,
     coalesce(:expire_at::timestamptz, clock.now + make_interval(secs => :expiry::float8)),
-    :headers::json, clock.now, clock.now
+    :headers::text::json, clock.now, clock.now
   FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock,
     LATERAL (SELECT coalesce(:at::timestamptz, clock.now + make_interval(secs => coalesce(:delay::float8, 0))) AS at) AS due,
-    unnest(:payloads::json[]) AS new (payload)
+    unnest(:payloads::text[]) AS new (payload)
   RETURNING id, created_at, scheduled_for, rank
 ), summary AS (
   SELECT array_agg(id ORDER BY id) AS ids, min(created_at) AS created_at, min(scheduled_for) AS scheduled_for, min(rank) AS rank

@@ -7,13 +7,13 @@ WITH clock AS (
     CASE WHEN s.status IN ('pending', 'failed') THEN clock.now + make_interval(secs => s.delay) END AS due,
     clock.now
   FROM clock,
-    unnest(:ids::bigint[], :tokens::bigint[], :statuses::text[], :results::json[], :delays::float8[], :spent::boolean[],
+    unnest(:ids::bigint[], :tokens::bigint[], :statuses::text[], :results::text[], :delays::float8[], :spent::boolean[],
       :ended::boolean[], :reasons::text[], :errors::text[], :tracebacks::text[], :groups::text[], :logged::boolean[])
     AS s (id, token, status, result, delay, spent, ended, reason, error, traceback, error_group, logged)
 ), settled AS (
   UPDATE {schema}.qengine_jobs AS j
   SET status = s.status,
-    result = CASE WHEN s.status = 'completed' THEN s.result ELSE j.result END,
+    result = CASE WHEN s.status = 'completed' THEN s.result::json ELSE j.result END,
     scheduled_for = coalesce(s.due, j.scheduled_for),
     rank = CASE WHEN s.again AND coalesce(s.delay, 0) <= 0
       THEN date_part('epoch', coalesce(s.due, j.scheduled_for)) + j.priority * :ageing::float8 END,

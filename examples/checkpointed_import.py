@@ -39,8 +39,9 @@ async def import_customers(ctx: JobContext, rows: int) -> str:
 
 
 async def work() -> None:
-    async with engine:
-        await engine.run_worker(concurrency=1, until_idle=True)
+    async with engine, engine.worker(concurrency=1):
+        [job] = await engine.jobs(type="import_customers")
+        await job.wait(timeout=60)  # for a while it is still leased to the worker that died
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""Jobs by the clock. A whole Monday morning passes in a moment, as the example moves the clock itself.
+"""Jobs by the clock: in a time zone, once for all workers, and what becomes of the times at which nobody was there.
 
 python examples/cron.py
 """
@@ -8,39 +8,49 @@ import datetime as dt
 import tempfile
 from zoneinfo import ZoneInfo
 
-from qengine import Engine
-from qengine.testing import FakeClock
+from qengine import Engine, JobContext
 
-BERLIN = ZoneInfo("Europe/Berlin")
 FOLDER = tempfile.TemporaryDirectory()
-clock = FakeClock(dt.datetime(2035, 1, 1, 7, 51, tzinfo=BERLIN))  # leave `clock` out and the time is the real one
-engine = Engine(f"sqlite:///{FOLDER.name}/cron.db", clock=clock)
-ran: list[str] = []
+engine = Engine(f"sqlite:///{FOLDER.name}/cron.db")
+ticks: list[dt.datetime] = []
 
 
-@engine.cron("*/5 8-18 * * 1-6", tz="Europe/Berlin", catch_up="one")  # missed ones, after an outage, run once
+@engine.cron("*/5 8-18 * * 1-6", tz="Europe/Berlin")  # Monday to Saturday, from 8:00 to 18:55, by Berlin's clocks
 @engine.task()
 async def plan_emails() -> None:
-    ran.append(f"{clock.now().astimezone(BERLIN):%H:%M}")
+    """Enqueue the mails that are due; leave the sending to them, so that this one is always quick."""
 
 
-async def minute_by_minute(minutes: int) -> None:
-    for _ in range(minutes):
-        clock.advance(60)
-        await engine.drain()  # a worker process would notice by itself; drain() suits a machine that has only crontab
+@engine.cron("*/2 * * * * *", catch_up="one")  # six fields: the first is seconds
+@engine.task()
+async def tick(ctx: JobContext) -> None:
+    assert ctx.job.scheduled_for is not None
+    ticks.append(ctx.job.scheduled_for)  # the time for which it fired, whenever it came to run
 
 
 async def main() -> None:
     async with engine:
-        await minute_by_minute(25)
-        print(f"from 07:51 to 08:16: ran at {', '.join(ran)}")
-        assert ran == ["08:00", "08:05", "08:10", "08:15"]
+        async with engine.worker(concurrency=2):
+            await asyncio.sleep(5)
+        before = ticks[:]
+        print("every two seconds:", ", ".join(f"{time:%M:%S}" for time in before))
+        assert len(before) >= 2
+        assert all(time.second % 2 == 0 for time in before)
+        assert len(set(before)) == len(before)  # each fire time once, with however many workers
 
-        ran.clear()
-        clock.advance(3600)  # nobody is there for an hour
-        await engine.drain()
-        print(f"after an hour's outage, one run for all that was missed: {', '.join(ran)}")
-        assert ran == ["09:16"]
+        print("no worker for five seconds")
+        await asyncio.sleep(5)
+        async with engine.worker(concurrency=2):
+            await asyncio.sleep(1)
+        after = ticks[len(before) :]
+        print("then, one run for all that was missed:", ", ".join(f"{time:%M:%S}" for time in after))
+        assert after[0] - before[-1] >= dt.timedelta(seconds=4)
+
+        schedule = next(schedule for schedule in await engine.schedules() if schedule.type == "plan_emails")
+        coming = schedule.next_fire.astimezone(ZoneInfo("Europe/Berlin"))
+        print(f"{schedule.cron} comes next at {coming:%A %H:%M} in Berlin")
+        assert coming.minute % 5 == 0
+        assert 8 <= coming.hour <= 18
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from email_pipeline.stage import Stage, set_stage
 
 def main() -> int:
     options = _parse()
-    console = Console()
+    console = Console(highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C, taking the other processes along
     try:
         with set_stage(options.url, options.postgres) as stage:

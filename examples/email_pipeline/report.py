@@ -7,20 +7,27 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 
 from email_pipeline import people, store
 from email_pipeline.director import LATECOMERS, PROSPECTS, Director
 from email_pipeline.pipeline import database, engine
 from email_pipeline.world.record import Record
-from qengine import Job
+from qengine import Job, JobError
 
-HOW = """\
+HOW = (
+    """
 How each mail is delivered once. SMTP has no transactions: a sender that dies between the server's "accepted" and its own
-commit cannot know. So the job runs again (at least once), and the mail is sent again, under a Message-ID made from the
-campaign and the prospect, never at random. The mail server knows that ID and drops the repeat. Many servers and all good
-mail APIs can do that (an "idempotency key"); with one that cannot, stop at the outbox row in state "sending" and ask a human.
-Everything inside the database is exactly once: the outbox row and its job are one commit, and so are "sent" and "completed"."""
+commit cannot know. So the job runs again (at least once) and the mail is sent again, under the same Message-ID, which is
+made from the campaign and the prospect, never at random. This mail server knows the ID and drops the repeat.
+""",
+    """
+Many servers and most mail APIs can do that (an "idempotency key"). With one that cannot, a mail found in state "sending" is
+a decision: send it again and risk two, or leave it to a human. No queue can take that decision away.
+""",
+    """
+Inside the database it is exactly once: an outbox row and its job are one commit, and so are "sent" and "completed".
+""",
+)
 
 
 @dataclass
@@ -44,6 +51,7 @@ class Report:
         self._jobs: list[Job[Any]] = await self._all_jobs()
         async with database.connect() as conn:
             self._outbox = await store.outbox(conn)
+        self._histories = await self._read_histories()
         self._each_mail_once()
         self._the_killed_worker()
         self._replies_first()
@@ -82,8 +90,8 @@ class Report:
         self._promise(
             "A worker killed with SIGKILL loses nothing",
             story.killed > 0 and bool(story.accepted) and sent == len(story.cut_off) and again == story.accepted,
-            f"process {story.killed} was sending {len(story.cut_off)} mails, now {sent} of them are sent; "
-            f"{len(story.accepted)} had been accepted unbeknown to it and came again",
+            f"mails that process {story.killed} was sending: {len(story.cut_off)}, of which by now are sent: {sent}; "
+            f"accepted by the server, unknown to it: {len(story.accepted)}, of which came again: {len(again)}",
         )
 
     def _replies_first(self) -> None:
@@ -156,6 +164,16 @@ class Report:
             f"{sum(stats.by_status.values())} jobs, {left} left, in {self._story.seconds:.0f} s; exit codes {codes}",
         )
 
+    async def _read_histories(self) -> dict[str, list[JobError]]:
+        """What the engine remembers of the poisoned job, and of a mail that the killed worker was sending."""
+        story = self._story
+        told = {f"job {job.id}, {job.type} of prospect {people.POISON}": story.history for job in story.poisoned[:1]}
+        for job in self._jobs:
+            if job.payload.get("message_id") in story.accepted:
+                told[f"job {job.id}, send_email of {job.payload['message_id']}"] = await engine.errors(job.id)
+                break
+        return told
+
     async def _all_jobs(self) -> list[Job[Any]]:
         found: list[Job[Any]] = []
         while page := await engine.jobs(limit=500, after=found[-1].id if found else None):
@@ -164,24 +182,21 @@ class Report:
 
     def print_to(self, console: Console) -> None:
         """The closing report."""
-        story = self._story
         console.print("\n[bold]What the outside world did[/]")
         for kind, times in sorted(self._record.incidents().items()):
             console.print(f"  {times:3} {kind}")
-        if story.history:
-            console.print(
-                f"\n[bold]The history of job {story.poisoned[0].id}[/] ({story.poisoned[0].type}, prospect {people.POISON})"
-            )
-            for error in story.history:
-                console.print(
-                    f"  {error.ended_at.astimezone():%H:%M:%S} attempt {error.attempt}: {escape(error.error)}", soft_wrap=True
-                )
+        for job, history in self._histories.items():
+            console.print(f"\n[bold]The history of {escape(job)}[/]")
+            for error in history:
+                line = f"{error.ended_at.astimezone():%H:%M:%S} attempt {error.attempt}: {error.error}"
+                console.print(f"  {escape(line)}", soft_wrap=True)
         console.print("\n[bold]What was promised[/]")
         for promise in self.promises:
             mark = "[green]kept  [/]" if promise.kept else "[red]BROKEN[/]"
             console.print(f"  {mark} {promise.text}", soft_wrap=True)
             console.print(f"         [dim]{escape(promise.evidence)}[/]", soft_wrap=True)
-        console.print(Padding(HOW, (1, 0)))
+        for paragraph in HOW:
+            console.print("\n" + " ".join(paragraph.split()))
 
 
 def _p95(waits: list[float]) -> float:

@@ -29,7 +29,7 @@ PROMISES = (
 SCRIPTS = {
     "hello.py": ["3 jobs are stored", "hello, Ada, hello, Grace, hello, Edsger"],
     "transactional.py": ["order 2 was rolled back", "jobs to ship: [{'order_id': 1}]", "orders: [(1, 'kettle', 'shipped')]"],
-    "cron.py": ["ran at 08:00, 08:05, 08:10, 08:15", "one run for all that was missed: 09:16"],
+    "cron.py": ["every two seconds: ", "then, one run for all that was missed: ", "*/5 8-18 * * 1-6 comes next at "],
     "rate_limited_api.py": ["20 calls at 5 per 0.5 s", "attempts spent per job: 1"],
     "checkpointed_import.py": ["worker exited with 9", "worker exited with 0", "1000 rows; began at row 500; attempts spent: 1"],
     "embedded_fastapi.py": ["signing up twice: 201, then 409", "the welcome job: {'status': 'completed'}; jobs in all: 1"],

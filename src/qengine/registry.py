@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
@@ -216,28 +217,39 @@ def _executor(fn: Callable[..., Any], executor: Executor | None) -> Executor:
     """Where `fn` runs. Raises ConfigurationError when it cannot run there, or at all."""
     if not callable(fn) or isinstance(fn, type):
         raise ConfigurationError(f"engine.task() takes a function, not {fn!r}")
-    plain = inspect.unwrap(fn)
-    plain = plain if inspect.isroutine(plain) or not hasattr(plain, "func") else plain.func
-    target = plain if inspect.isroutine(plain) else type(plain).__call__
     shown = function_name(fn)
-    if inspect.isasyncgenfunction(target) or inspect.isgeneratorfunction(target):
+    layers = list(_layers(fn))
+    if any(inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer) for layer in layers):
         raise ConfigurationError(f"{shown} is a generator (it has a yield); a handler returns its result")
-    is_async = inspect.iscoroutinefunction(target)
+    is_async = any(inspect.iscoroutinefunction(layer) for layer in layers)
     if executor is None:
         return "async" if is_async else "thread"
     if executor not in EXECUTORS:
         raise ConfigurationError(f"executor={executor!r}: give one of {', '.join(map(repr, EXECUTORS))}")
-    if is_async and executor != "async":
+    if executor != "async" and inspect.iscoroutinefunction(layers[0]):
         raise ConfigurationError(
             f"{shown} is async, so that executor={executor!r} cannot run it; write it as a def, or leave executor out"
         )
-    if not is_async and executor == "async":
+    if executor == "async" and not is_async:
         raise ConfigurationError(
             f"{shown} is not async and would block the event loop; write it as an async def, or take executor='thread'"
         )
     if executor == "process" and not (inspect.isfunction(fn) and "<" not in fn.__qualname__):
         raise ConfigurationError(f"{shown} cannot be imported by another process; define it as a def at module level")
     return executor
+
+
+def _layers(fn: Any) -> Iterator[Any]:
+    """What is called first, and then what that wraps, down to the function that was written.
+
+    A plain wrapper around an async function gives its coroutine, as a rule, and so counts as async; an async one
+    around a plain function is async by itself.
+    """
+    while fn is not None:
+        if not inspect.isroutine(fn) and not isinstance(fn, functools.partial):
+            fn = type(fn).__call__
+        yield fn
+        fn = fn.func if isinstance(fn, functools.partial) else getattr(fn, "__wrapped__", None)
 
 
 def _place(fn: Any) -> str:

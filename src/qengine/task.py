@@ -368,8 +368,8 @@ LONGEST = 1e10
 
 
 def check_moment(what: str, value: Any) -> None:
-    """Raise ConfigurationError unless `value` is an aware datetime."""
-    if not isinstance(value, dt.datetime) or value.utcoffset() is None:
+    """Raise ConfigurationError unless `value` is an aware datetime, from 1970 on, that every time zone can express."""
+    if not isinstance(value, dt.datetime) or value.utcoffset() is None or not 1970 <= value.year < 9999:
         raise ConfigurationError(f"{what}={value!r}: give an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)")
 
 

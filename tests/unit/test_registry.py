@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -126,7 +127,20 @@ class TestTask:
             registry.task("x")(fn)
 
 
+@functools.wraps(sync)
+async def async_around_sync(n: int = 1) -> int:
+    return sync(n)
+
+
+@functools.wraps(plain)
+def sync_around_async() -> None:
+    asyncio.run(plain())
+
+
 class TestExecutor:
+    def test_a_plain_wrapper_that_runs_an_async_function_itself_may_say_so(self, registry: Registry) -> None:
+        assert registry.task("x", executor="thread")(sync_around_async).settings.executor == "thread"
+
     @pytest.mark.parametrize(
         ("fn", "executor"),
         [
@@ -138,6 +152,8 @@ class TestExecutor:
             (Service(), "thread"),
             (AsyncService(), "async"),
             (functools.wraps(plain)(lambda: plain()), "async"),
+            (functools.wraps(sync)(functools.partial(plain)), "async"),
+            (async_around_sync, "async"),
         ],
     )
     def test_it_follows_from_the_function(self, registry: Registry, fn: Any, executor: str) -> None:

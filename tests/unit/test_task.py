@@ -184,6 +184,7 @@ class TestOptions:
         [
             *[("priority", v) for v in (0, 11, -1, 5.0, "5", True)],
             *[("delay", v) for v in (-1, float("nan"), float("inf"), "5", True, 1e11, dt.timedelta(1))],
+            *[("at", v) for v in (dt.datetime.max.replace(tzinfo=dt.UTC), dt.datetime.min.replace(tzinfo=dt.UTC))],
             *[("at", v) for v in (dt.datetime(2030, 1, 1), 5, "2030-01-01", dt.date(2030, 1, 1))],
             *[("max_attempts", v) for v in (0, -1, 1.0, "3", True, 2**31)],
             *[("timeout", v) for v in (0, -1, float("nan"), float("inf"), "5", True)],

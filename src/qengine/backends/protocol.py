@@ -141,11 +141,6 @@ class Settlement(NamedTuple):
     logged: bool = False
     """Whether `error` is a failed attempt that belongs in the history (`qengine_errors`)."""
 
-    @property
-    def lease(self) -> Lease:
-        """The right under which it is written."""
-        return Lease(self.id, self.token)
-
 
 class Enqueued(NamedTuple):
     """The answer to one enqueued job."""

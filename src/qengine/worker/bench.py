@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from qengine.backends.protocol import Lease
 from qengine.worker.run import Run
+from qengine.worker.settler import Settler
 
 RUN_ON = 0.01
 """Seconds for which a slot may go from job to job before it lets the event loop turn."""
@@ -22,10 +23,11 @@ WINDOW = 0.1
 class Bench:
     """Slots, buffer, and the counts from which the fetcher tells its demand."""
 
-    def __init__(self, concurrency: int, prefetch: int | None, work: Callable[[Run], Awaitable[None]]) -> None:
+    def __init__(self, concurrency: int, prefetch: int | None, work: Callable[[Run], Awaitable[None]], settler: Settler) -> None:
         self._concurrency = concurrency
         self._prefetch_limit = prefetch
         self._work = work
+        self._settler = settler
         self._buffer: deque[Run] = deque()
         self._idle: deque[asyncio.Future[Run | None]] = deque()
         self._slots: set[asyncio.Task[None]] = set()
@@ -37,7 +39,8 @@ class Bench:
         """Jobs of each type that are buffered or running."""
         self.held = 0
         """Their sum."""
-        self.running: dict[Lease, Run] = {}
+        self.running: dict[int, Run] = {}
+        """By job id."""
         self.freed = asyncio.Event()
         """Set whenever a job has ended."""
 
@@ -53,6 +56,7 @@ class Bench:
 
     async def _slot(self) -> None:
         turned = time.monotonic()
+        me = asyncio.current_task()
         while True:
             if self._buffer:
                 run = self._buffer.popleft()
@@ -67,22 +71,23 @@ class Bench:
                     return
                 run = taken
                 turned = time.monotonic()
-            if run.stop is None:
-                self.running[run.lease] = run
-                try:
-                    await self._work(run)
-                finally:
-                    self._ended(run)
-                if run.let_go:
-                    return
-            else:
-                self._ended(run)
+            run.slot = me
+            self.running[run.claim.id] = run
+            try:
+                await self._work(run)
+            finally:
+                if not run.let_go:
+                    self._leave(run)
+            if run.let_go:
+                return
+            self._finished += 1
+            if self._settler.full:
+                await self._settler.room()
 
-    def _ended(self, run: Run) -> None:
-        if not run.let_go:
-            self.running.pop(run.lease, None)
-            self._left(run)
-        self._finished += 1
+    def _leave(self, run: Run) -> None:
+        if self.running.get(run.claim.id) is run:
+            del self.running[run.claim.id]
+        self._left(run)
 
     def give(self, runs: Iterable[Run]) -> None:
         """Hand claimed jobs to idle slots; what no slot is free for waits in the buffer."""
@@ -100,10 +105,9 @@ class Bench:
     def let_go(self, run: Run) -> None:
         """Go on without a run whose handler ignores its cancellation: its slot is replaced."""
         run.let_go = True
-        self.running.pop(run.lease, None)
         if not self._closed:
             self._add_slot()
-        self._left(run)
+        self._leave(run)
 
     def _left(self, run: Run) -> None:
         self.in_hand[run.claim.type] -= 1
@@ -120,10 +124,13 @@ class Bench:
             self._left(run)
         return back
 
-    def drop(self, lease: Lease) -> Run | None:
-        """Take one job out of the buffer; None when it is not there."""
+    def take_out(self, lease: Lease) -> Run | None:
+        """The job that is run under this lease, or that waits in the buffer and is taken out of it; None: neither."""
+        run = self.running.get(lease.id)
+        if run is not None and run.claim.token == lease.token:
+            return run
         for run in self._buffer:
-            if run.lease == lease:
+            if run.claim.id == lease.id and run.claim.token == lease.token:
                 self._buffer.remove(run)
                 self._left(run)
                 return run

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from qengine.backends.protocol import Lease, QueueBackend
+from qengine.backends.protocol import Claim, Lease, QueueBackend, Settlement
 from qengine.errors import BackendUnavailable
 from qengine.worker.contact import Contact
 from qengine.worker.run import Run
@@ -44,7 +44,7 @@ class LeaseKeeper:
         self._lease = lease
         self._contact = contact
         self._lost = lost
-        self._held: dict[Lease, Run] = {}
+        self._held: dict[int, Run] = {}
         self._lock = threading.Lock()
         self._host = asyncio.get_running_loop()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -62,19 +62,21 @@ class LeaseKeeper:
         """Keep the leases of these from now on."""
         with self._lock:
             for run in runs:
-                self._held[run.lease] = run
+                self._held[run.claim.id] = run
 
-    def forget(self, leases: Iterable[Lease]) -> None:
-        """Keep these no longer."""
+    def forget(self, leases: Iterable[Lease | Claim | Settlement]) -> None:
+        """Keep these no longer. A job that was claimed anew meanwhile, under another token, is kept."""
         held = self._held
         with self._lock:
             for lease in leases:
-                held.pop(lease, None)
+                run = held.get(lease.id)
+                if run is not None and run.claim.token == lease.token:
+                    del held[lease.id]
 
     def held(self) -> list[Lease]:
         """The leases that it keeps."""
         with self._lock:
-            return list(self._held)
+            return [run.claim.lease for run in self._held.values()]
 
     def nudge(self) -> None:
         """Extend now, and so find out now which leases are gone."""
@@ -146,7 +148,7 @@ class LeaseKeeper:
     async def _extend(self) -> None:
         now = time.monotonic()
         with self._lock:
-            leases = [lease for lease, run in self._held.items() if now < run.renew_until]
+            leases = [run.claim.lease for run in self._held.values() if now < run.renew_until]
         if leases:
             lost = await self._backend.extend(leases, self._lease)
             if lost:
@@ -179,6 +181,6 @@ class LeaseKeeper:
         with self._lock:
             runs = list(self._held.values())
         for run in runs:
-            if run.asyncio_task is not None and run.asyncio_task is current:
+            if run.in_handler and run.slot is current:
                 return f"type {run.claim.type} (job {run.claim.id})"
         return "something other than a handler"

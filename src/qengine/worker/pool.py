@@ -67,7 +67,7 @@ class Worker:
         self._contact = Contact()
         bound = max(1_000, 4 * options.concurrency)
         self._settler = Settler(backend, self.id, self._contact, bound=bound, settled=self._after_settling)
-        self._bench = Bench(options.concurrency, options.prefetch, self._work)
+        self._bench = Bench(options.concurrency, options.prefetch, self._work, self._settler)
         self._watch = Watch(self._bench, ignored=self._go_on_without, stale=self._put_back)
         self._runner = Runner(
             backend, rules, worker=self.id, engine=engine, concurrency=options.concurrency, started=self._run_started
@@ -233,12 +233,10 @@ class Worker:
             return
         self.settled += 1
         if settlement is None:
-            self._keeper.forget((run.lease,))
+            self._keeper.forget((run.claim,))
             self._on_settled((run.claim.id,))
             return
         self._settler.put(settlement)
-        if self._settler.full:
-            await self._settler.room()
 
     def _hold(self, runs: Sequence[Run]) -> None:
         self._keeper.hold(runs)
@@ -249,14 +247,14 @@ class Worker:
             run.renew_until = run.deadline + 2 * PATIENCE
 
     def _after_settling(self, written: Sequence[Settlement], gone: set[int]) -> None:
-        self._keeper.forget(settlement.lease for settlement in written)
+        self._keeper.forget(written)
         self._on_settled(s.id for s in written)
 
     def _leases_lost(self, leases: Sequence[Lease]) -> None:
         self._keeper.forget(leases)
         now = time.monotonic()
         for lease in leases:
-            run = self._bench.running.get(lease) or self._bench.drop(lease)
+            run = self._bench.take_out(lease)
             if run is None or (run.context is not None and run.context.completed):
                 continue
             log.warning("the lease of job %s (%s) is lost; its handler is cancelled", run.claim.id, run.claim.type)
@@ -271,7 +269,7 @@ class Worker:
         elif run.stop is Stop.SHUTDOWN:
             self._settler.put(released(run))
         else:
-            self._keeper.forget((run.lease,))
+            self._keeper.forget((run.claim,))
 
     def _put_back(self, runs: Sequence[Run]) -> None:
         for run in runs:

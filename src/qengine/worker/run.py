@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import math
-from typing import Any
 
-from qengine.backends.protocol import Claim, Lease
+from qengine.backends.protocol import Claim
 from qengine.context import JobContext
 from qengine.registry import AnyTask
 
@@ -27,15 +26,15 @@ class Run:
     """A claimed job on its way through the worker: buffered, then running in a slot, then settled."""
 
     __slots__ = (
-        "asyncio_task",
         "cancels",
         "claim",
         "claimed",
         "context",
         "deadline",
-        "lease",
+        "in_handler",
         "let_go",
         "renew_until",
+        "slot",
         "stop",
         "stopped_at",
         "task",
@@ -44,13 +43,14 @@ class Run:
 
     def __init__(self, claim: Claim, task: AnyTask, claimed: float) -> None:
         self.claim = claim
-        self.lease = Lease(claim.id, claim.token)
         self.task = task
         self.claimed = claimed
         """Monotonic time of the claim."""
         self.context: JobContext | None = None
-        self.asyncio_task: asyncio.Task[Any] | None = None
-        """The slot that runs it; None while it is buffered and once the handler has ended."""
+        self.slot: asyncio.Task[None] | None = None
+        """The slot that has it; None while it is buffered."""
+        self.in_handler = False
+        """Whether the slot is inside the handler now, where a cancellation reaches it and nothing else."""
         self.timeout: float | None = None
         self.deadline = math.inf
         """Monotonic time at which it has timed out."""
@@ -68,16 +68,18 @@ class Run:
             self.context.cancelled = True
         if self.stop is None:
             self.stopped_at = now
-            if self.asyncio_task is not None:
+            if self.in_handler and self.slot is not None:
                 self.cancels += 1
-                self.asyncio_task.cancel()
+                self.slot.cancel()
             self.stop = why
         elif why is Stop.LOST:
             self.stop = why
 
-    def uncancel(self) -> None:
-        """Take back the requests of `cancel`, so that the slot can go on with the next job."""
-        if self.asyncio_task is not None:
+    def left_handler(self) -> None:
+        """The handler has ended: nothing cancels it any more, and the slot can go on with the next job."""
+        self.in_handler = False
+        self.deadline = math.inf
+        if self.cancels and self.slot is not None:
             for _ in range(self.cancels):
-                self.asyncio_task.uncancel()
-        self.cancels = 0
+                self.slot.uncancel()
+            self.cancels = 0

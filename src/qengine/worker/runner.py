@@ -53,9 +53,10 @@ class Runner:
         self._processes = anyio.CapacityLimiter(concurrency)
 
     async def run(self, run: Run) -> Settlement | None:
-        """Run the job in the calling task; None when there is nothing to settle, because the lease is gone or is spent.
+        """Run the job in its slot, which is the calling task.
 
-        Raises CancelledError only when the calling task itself is cancelled from outside.
+        None when there is nothing to settle, because the lease is gone or is spent. Raises CancelledError only when the
+        slot itself is cancelled from outside.
         """
         claim = run.claim
         if claim.expired:
@@ -73,7 +74,7 @@ class Runner:
         try:
             value = await self._called(run, arguments)
         except asyncio.CancelledError as error:
-            if run.stop is None and _is_cancelled_from_outside():
+            if run.stop is None and run.slot is not None and run.slot.cancelling():
                 raise
             return self._stopped(run) if run.stop is not None else self._failed(run, error)
         except Outcome as outcome:
@@ -90,7 +91,7 @@ class Runner:
 
     async def _called(self, run: Run, arguments: dict[str, Any]) -> Any:
         """What the handler returns, called such that `run.cancel` reaches it, and nothing but it."""
-        run.asyncio_task = asyncio.current_task()
+        run.in_handler = True
         task = run.task
         try:
             if task.settings.executor == "async":
@@ -99,9 +100,7 @@ class Runner:
                 return await task.fn(**arguments)
             return await self._called_elsewhere(run, arguments)
         finally:
-            if run.cancels:
-                run.uncancel()
-            run.asyncio_task = None
+            run.left_handler()
 
     async def _called_elsewhere(self, run: Run, arguments: dict[str, Any]) -> Any:
         task = run.task
@@ -235,11 +234,6 @@ class Runner:
 
     def _is_completed(self, run: Run) -> bool:
         return run.context is not None and run.context.completed
-
-
-def _is_cancelled_from_outside() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def released(run: Run) -> Settlement:

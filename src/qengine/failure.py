@@ -66,22 +66,26 @@ def group(error_line: str) -> str:
     kind, colon, message = error_line.partition(": ")
     if not colon or not re.fullmatch(r"[\w.]+", kind):
         kind, colon, message = "", "", error_line
-    for pattern, replacement in _VARYING:
-        message = pattern.sub(replacement, message)
+    for pattern in _VARYING:
+        message = pattern.sub("*", message)
     return kind + colon + message
 
 
-_VARYING = (
-    (re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+"), "*"),
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*"), "*"),
-    (re.compile(r"(?<!\w)(['\"`])(?:(?!\1).)*\1(?!\w)"), "*"),
-    (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "*"),
-    (re.compile(r"\b0[xX][0-9a-fA-F]+\b"), "*"),
-    (re.compile(r"(?<![\w*])(?:[A-Za-z]:\\|\\\\)[^\s'\":;,)]+"), "*"),
-    (re.compile(r"(?<![\w*/])~?(?:/[\w.@%+=~-]+)+/?|(?<![\w*/.])(?:\.{1,2}/|[\w.-]+/)[\w.@%+=~/-]+"), "*"),
-    (re.compile(r"\b(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{7,}\b"), "*"),
-    (re.compile(r"(?<![A-Za-z_])[-+]?\d[\d_]*(?:[.,:T-]?\d+)*(?:[eE][-+]?\d+)?"), "*"),
-    (re.compile(r"\*(?:[.:]\*)+"), "*"),
+_VARYING = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+",  # URLs
+        r"[\w.+-]+@[\w-]+(?:\.[\w-]+)*",  # e-mail addresses
+        r"(?<!\w)(['\"`])(?:(?!\1).)*\1(?!\w)",  # what is quoted; not the apostrophe of "can't"
+        r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b",  # UUIDs
+        r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?",  # times
+        r"\b0[xX][0-9a-fA-F]+\b",  # addresses in memory
+        r"(?<!\w)(?:[A-Za-z]:\\|\\\\)[^\s'\":;,)]+",  # Windows' paths
+        r"(?<![\w/])(?:~|\.{1,2})?(?:/[\w.@%+=~-]+)+/?",  # paths from the root, or from here
+        r"(?<![\w/])[\w-]+(?:/[\w.-]+)*/[\w-]+\.\w+",  # paths to a file
+        r"\b(?=[0-9a-fA-F]*\d)(?=[0-9a-fA-F]*[a-fA-F])[0-9a-fA-F]{7,}\b",  # hashes
+        r"(?:(?<![\w*])[-+])?\d+(?:[.,:_-]\d+)*(?:[eE][-+]?\d+\b)?",  # numbers
+    )
 )
 
 

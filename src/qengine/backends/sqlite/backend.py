@@ -13,7 +13,7 @@ from qengine.backends.protocol import Claim, Demand, Enqueued, Lease, Settlement
 from qengine.backends.sqlite import rows
 from qengine.backends.sqlite.admin import Admin
 from qengine.backends.sqlite.claim import claim
-from qengine.backends.sqlite.enqueue import Steps, run, run_over, storing
+from qengine.backends.sqlite.enqueue import Steps, Storing, is_small, run_over, storing
 from qengine.backends.sqlite.errors import translated
 from qengine.backends.sqlite.statements import SQL
 from qengine.backends.sqlite.upkeep import Upkeep
@@ -34,7 +34,8 @@ class SQLiteBackend(Upkeep, Admin):
         if conn is not None:
             return await self._enqueue_over(conn, storing(jobs, now, ageing))
         single = all(job.unique_key is None for job in jobs)
-        stored = await self._write(lambda connection: run(connection, storing(jobs, now, ageing)), single=single)
+        store = Storing(jobs, now, ageing)
+        stored = await self._write(store if is_small(jobs) else store.__call__, single=single)
         self._wakes.bump()
         return stored
 

@@ -9,7 +9,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -138,6 +138,18 @@ def patiently(attempt: Callable[[], T], timeout: float, stop: threading.Event | 
         pause = min(pause * 1.5, _LONGEST)
 
 
+class Mergeable:
+    """An operation of which several can be run as one, for less than they would cost one by one."""
+
+    def __call__(self, connection: sqlite3.Connection) -> Any:
+        """Run it alone."""
+        raise NotImplementedError
+
+    def together(self, connection: sqlite3.Connection, operations: Sequence[Any]) -> list[Any]:
+        """Run several of its kind, itself among them; their results in order. Fails for all when it fails for one."""
+        raise NotImplementedError
+
+
 class _Call(NamedTuple):
     operation: Operation[Any]
     single: bool
@@ -235,13 +247,28 @@ class Writer:
             if len(calls) == 1:
                 answers = [_Answer(calls[0].future, calls[0].operation(connection), None)]
             else:
-                answers = [self._isolated(connection, call) for call in calls]
+                answers = self._several(connection, calls)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
         return answers
+
+    def _several(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[_Answer]:
+        alike = [call for call in calls if isinstance(call.operation, Mergeable)]
+        if len(alike) < 2:
+            return [self._isolated(connection, call) for call in calls]
+        rest = [call for call in calls if not isinstance(call.operation, Mergeable)]
+        return self._merged(connection, alike) + [self._isolated(connection, call) for call in rest]
+
+    def _merged(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[_Answer]:
+        operations: list[Any] = [call.operation for call in calls]
+        as_one = _Call(lambda connection: operations[0].together(connection, operations), False, calls[0].future)
+        done = self._isolated(connection, as_one)
+        if done.error is not None:
+            return [self._isolated(connection, call) for call in calls]
+        return [_Answer(call.future, value, None) for call, value in zip(calls, done.value, strict=True)]
 
     def _isolated(self, connection: sqlite3.Connection, call: _Call) -> _Answer:
         """One operation of several: when it fails, what it did is undone and the others are not touched."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import aiosqlite
 
 from qengine.backends.protocol import Enqueued
 from qengine.backends.sqlite import rows
+from qengine.backends.sqlite.connection import Mergeable
 from qengine.backends.sqlite.statements import SQL
 from qengine.job import NewJob
 
 T = TypeVar("T")
+_FEW = 20
+_SHORT = 4096
+"""An enqueue of at most so many jobs, with payloads of so many characters in all, is small."""
+
 Steps: TypeAlias = Generator[tuple[str, Mapping[str, Any]], list[tuple[Any, ...]], T]
 """Yields a statement with its values, is sent its rows, and returns the result."""
 
@@ -75,6 +81,28 @@ def _storing_alike(jobs: Sequence[NewJob], now: float, ageing: float) -> Steps[l
     )
     created, scheduled_for = rows.moment(now), rows.moment(time)
     return [Enqueued(job_id, False, created, scheduled_for) for (job_id,) in sorted(stored)]
+
+
+class Storing(Mergeable):
+    """A small enqueue; those of many callers at the same time share a statement."""
+
+    def __init__(self, jobs: Sequence[NewJob], now: float, ageing: float) -> None:
+        self.jobs, self.now, self.ageing = jobs, now, ageing
+
+    def __call__(self, connection: sqlite3.Connection) -> list[Enqueued]:
+        """Run it alone."""
+        return run(connection, storing(self.jobs, self.now, self.ageing))
+
+    def together(self, connection: sqlite3.Connection, operations: Sequence[Storing]) -> list[list[Enqueued]]:
+        """Run them as one enqueue of all their jobs."""
+        jobs = [job for one in operations for job in one.jobs]
+        answers = iter(run(connection, storing(jobs, max(one.now for one in operations), self.ageing)))
+        return [list(islice(answers, len(one.jobs))) for one in operations]
+
+
+def is_small(jobs: Sequence[NewJob]) -> bool:
+    """Whether many such enqueues together still make a statement of a reasonable size."""
+    return len(jobs) <= _FEW and sum(len(job.payload) for job in jobs) <= _SHORT
 
 
 def _text(value: str | bytes | None) -> str | None:

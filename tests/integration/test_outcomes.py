@@ -81,8 +81,9 @@ async def test_the_last_attempt_makes_it_dead_and_its_history_is_whole(url: str)
         (RetryAfter(3600), "pending", 0, None, "asked to wait 3600 s"),
         (Discard("no such prospect"), "dead", 1, "discarded", "Discard: no such prospect"),
         (Cancel("not wanted"), "cancelled", 1, None, "Cancel: not wanted"),
+        (ExceptionGroup("of a task group", [Snooze(3600)]), "pending", 0, None, None),
     ],
-    ids=["snooze", "retry-after", "discard", "cancel"],
+    ids=["snooze", "retry-after", "discard", "cancel", "in-a-group"],
 )
 async def test_signals(url: str, signal: Exception, status: str, attempts: int, reason: str | None, error: str | None) -> None:
     engine = Engine(url)

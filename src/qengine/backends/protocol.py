@@ -228,7 +228,7 @@ class Schedule:
     """A cron schedule, as declared in code and as it stands in the database."""
 
     name: str
-    """Unique in the database: the task's name, or name and expression when a task has several."""
+    """Unique in the database: the task's name and the expression, with the time zone unless that is UTC."""
     type: str
     """The task that a fire enqueues."""
     cron: str

@@ -77,17 +77,20 @@ class Runner:
             if run.stop is None and run.slot is not None and run.slot.cancelling():
                 raise
             return self._stopped(run) if run.stop is not None else self._failed(run, error)
-        except Outcome as outcome:
-            return self._stopped(run) if run.stop is not None else await self._signalled(run, outcome)
-        except LeaseLost as error:
-            return None if self._is_own(run) else self._failed(run, error)
         except (Exception, SystemExit, BaseExceptionGroup) as error:
-            return self._stopped(run) if run.stop is not None else self._failed(run, error)
+            return self._stopped(run) if run.stop is not None else await self._raised(run, _sole(error))
         if run.stop in (Stop.TIMEOUT, Stop.LOST):
             return self._stopped(run)
         if value is None and run.context is None:
             return Settlement(claim.id, claim.token, Status.COMPLETED)
         return await self._returned(run, value)
+
+    async def _raised(self, run: Run, error: BaseException) -> Settlement | None:
+        if isinstance(error, Outcome):
+            return await self._signalled(run, error)
+        if isinstance(error, LeaseLost) and self._is_own(run):
+            return None
+        return self._failed(run, error)
 
     async def _called(self, run: Run, arguments: dict[str, Any]) -> Any:
         """What the handler returns, called such that `run.cancel` reaches it, and nothing but it."""
@@ -234,6 +237,13 @@ class Runner:
 
     def _is_completed(self, run: Run) -> bool:
         return run.context is not None and run.context.completed
+
+
+def _sole(error: BaseException) -> BaseException:
+    """The one error in a group of one, as task groups raise it; else the error itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def released(run: Run) -> Settlement:

@@ -102,7 +102,7 @@ async def _run(url: str, out: Console) -> bool:
         for n in range(MAILS - 1):
             await engine.enqueue("send_email", {"to": f"person-{n}@example.com"})
         wrong = await engine.enqueue("send_email", {"to": WRONG})
-        async with engine.worker(concurrency=CONCURRENCY):
+        async with engine.worker(concurrency=CONCURRENCY, prefetch=0):
             await asyncio.sleep(ENRICHMENT_TAKES)
             for n in range(REPLIES):
                 await engine.enqueue("process_reply", {"sender": f"person-{n}@example.com"})

@@ -6,9 +6,20 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 
 from qengine.backends.sqlite.connection import Options, connect
+from qengine.backends.sqlite.inotify import Inotify
+
+_COMMIT = 0.001
+"""Seconds from the first write of a commit until it can be seen, usually."""
+_AGAIN = (0.01, 0.03, 0.1)
+"""Seconds between further looks, for a commit that takes longer (an fsync in it, for one): its last step tells of no write."""
+_SAFETY = 1.0
+"""Seconds after which it looks although nothing was told."""
+_DEAF = 3
+"""Where so many changes in a row were not told of, the file system has no inotify, and polling begins."""
 
 
 class Wakes:
@@ -46,7 +57,8 @@ class Watcher:
     """A thread that notices what other connections have committed, while someone waits for it.
 
     It asks for `PRAGMA data_version`, which costs microseconds and reads no page. When that has changed, `news`
-    tells whether the change can matter: jobs were added, or some job is in line.
+    tells whether the change can matter: jobs were added, or some job is in line. Where the system tells of writes to
+    the file, it only asks after such; elsewhere it asks every `poll` seconds.
     """
 
     def __init__(self, options: Options, news: str, loop: asyncio.AbstractEventLoop, bump: Callable[[], None]) -> None:
@@ -56,7 +68,10 @@ class Watcher:
         self._bump = bump
         self._wanted = threading.Event()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="qengine-sqlite-watcher", daemon=True)
+        self._inotify: Inotify | None = None
+        self._version: int | None = None
+        self._jobs: int | None = None
+        self._thread = threading.Thread(target=self._run, name="qengine-sqlite-watcher", daemon=True)
 
     def start(self) -> None:
         """Start the thread; it sleeps until it is wanted."""
@@ -73,34 +88,55 @@ class Watcher:
         """End the thread."""
         self._stop.set()
         self._wanted.set()
+        if self._inotify is not None:
+            self._inotify.ring()
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        if self._inotify is not None:
+            self._inotify.close()
 
     # -- in the thread
 
-    def _watch(self) -> None:
-        connection: sqlite3.Connection | None = None
-        version, jobs = None, None
+    def _run(self) -> None:
         while not self._stop.is_set():
             self._wanted.wait()
             try:
-                if connection is None:
-                    connection = connect(self._options, read_only=True)
-                seen = connection.execute("PRAGMA data_version").fetchone()[0]
-                if seen != version:
-                    last, in_line = connection.execute(self._news).fetchone()
-                    if in_line or last != jobs:
-                        self._tell()
-                    version, jobs = seen, last
+                with contextlib.closing(connect(self._options, read_only=True)) as connection:
+                    self._watch(connection)
             except sqlite3.Error:
                 # Who is woken looks for work and meets the trouble himself, where it is handled.
-                if connection is not None:
-                    connection.close()
-                    connection, version = None, None
+                self._version = None
                 self._tell()
                 self._stop.wait(1.0)
-            self._stop.wait(self._options.poll)
-        if connection is not None:
-            connection.close()
+
+    def _watch(self, connection: sqlite3.Connection) -> None:
+        self._look(connection)  # the first read makes SQLite create the -wal file
+        with contextlib.suppress(OSError):  # no inotify on this system, or none left: polling does as well
+            self._inotify = self._inotify or Inotify(f"{self._options.path}-wal")
+        missed, step = 0, len(_AGAIN)
+        while not self._stop.is_set():
+            self._look(connection)
+            looked = time.monotonic()
+            if self._inotify is None or missed >= _DEAF:
+                self._stop.wait(self._options.poll)
+            elif self._inotify.wait(_AGAIN[step] if step < len(_AGAIN) else _SAFETY):
+                time.sleep(max(_COMMIT, looked + self._options.poll - time.monotonic()))
+                missed, step = 0, 0
+            elif step < len(_AGAIN):
+                step += 1
+            elif self._look(connection):
+                missed += 1
+            self._wanted.wait()
+
+    def _look(self, connection: sqlite3.Connection) -> bool:
+        """Tell the loop what matters to it; whether anything was committed since the last look."""
+        [(version,)] = connection.execute("PRAGMA data_version")
+        if version == self._version:
+            return False
+        [(jobs, in_line)] = connection.execute(self._news)
+        if in_line or jobs != self._jobs:
+            self._tell()
+        self._version, self._jobs = version, jobs
+        return True
 
     def _tell(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more

@@ -81,7 +81,7 @@ class Core:
         self._wakes.bump()
 
     def _heard(self, pid: int, message: str) -> None:
-        """A notification: `<smallest rank> <lines as JSON>`, or empty for lines unknown."""
+        """A notification: the smallest rank, a space and the lines; or empty for lines unknown."""
         if pid in self._pool.pids:
             return
         rank, _, lines = message.partition(" ")
@@ -97,9 +97,11 @@ class Core:
 
 
 def line_names(lines: Iterable[tuple[str, str]]) -> str:
-    """Lines as the text that a notification carries; empty when they are too many to name."""
-    text = "\n".join(f"{queue}\t{type}" for queue, type in lines if not {"\t", "\n"} & {*queue, *type})
-    return text if len(text.encode()) < _LONGEST else ANY_LINE
+    """Lines as the text that a notification carries, queue and type by a tab; empty when they cannot be named like that."""
+    parts = [f"{queue}\t{type}" for queue, type in lines]
+    text = "\n".join(parts)
+    is_plain = text.count("\t") == len(parts) and text.count("\n") == len(parts) - 1
+    return text if is_plain and len(text.encode()) < _LONGEST else ANY_LINE
 
 
 def named_lines(text: str) -> list[tuple[str, str]]:

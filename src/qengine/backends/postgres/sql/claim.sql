@@ -1,5 +1,5 @@
 -- Take the first jobs in line from several lines (a line: one queue and type), at most :limit, and of each type its room.
--- First, without locks, a sip from the head of each line says up to which rank the best :limit reach; what lies below
+-- First, without locks, a sip from the head of each line says up to where the best :limit reach; what lies below
 -- that, merged, says how many of the best belong to each line (the quota); then exactly that many are locked in each. So
 -- no row is locked that is not taken, no line is read much deeper than it is taken, and where others lock the same rows
 -- the claim moves on along the line. CTEs that lock are MATERIALIZED: run twice, they would take too many.
@@ -14,21 +14,25 @@ WITH clock AS (
     WHERE (p.kind, p.name) IN (('type', line.type), ('queue', line.queue)) AND (p.until IS NULL OR p.until > clock.now)
   )
 ), sips AS (
-  SELECT l.room, h.rank, row_number() OVER (PARTITION BY l.type ORDER BY h.rank) AS nth
+  SELECT l.room, h.rank, h.id, row_number() OVER (PARTITION BY l.type ORDER BY h.rank, h.id) AS nth
   FROM lines AS l, LATERAL (
-    SELECT j.rank FROM {schema}.qengine_jobs AS j
+    SELECT j.rank, j.id FROM {schema}.qengine_jobs AS j
     WHERE j.queue = l.queue AND j.type = l.type AND j.rank >= l.mark AND j.crashes < 2
     ORDER BY j.rank, j.id
     LIMIT least(l.room, :sip::integer)
   ) AS h
 ), reach AS MATERIALIZED (
-  SELECT coalesce((SELECT rank FROM sips WHERE nth <= room ORDER BY rank OFFSET :limit::integer - 1 LIMIT 1), 'infinity') AS rank
+  (SELECT rank, id FROM sips WHERE nth <= room ORDER BY rank, id OFFSET :limit::integer - 1 LIMIT 1)
+  UNION ALL
+  SELECT 'infinity', 0
+  LIMIT 1
 ), heads AS (
   SELECT l.queue, l.type, l.mark, l.room, h.rank, h.id,
     row_number() OVER (PARTITION BY l.type ORDER BY h.rank, h.id) AS nth
   FROM reach, lines AS l, LATERAL (
     SELECT j.rank, j.id FROM {schema}.qengine_jobs AS j
-    WHERE j.queue = l.queue AND j.type = l.type AND j.rank >= l.mark AND j.rank <= reach.rank AND j.crashes < 2
+    WHERE j.queue = l.queue AND j.type = l.type AND j.rank >= l.mark AND j.crashes < 2
+      AND (j.rank, j.id) <= (reach.rank, reach.id)
     ORDER BY j.rank, j.id
     LIMIT l.room
   ) AS h

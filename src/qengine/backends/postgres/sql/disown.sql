@@ -3,7 +3,7 @@ WITH strays AS MATERIALIZED (
   SELECT id FROM {schema}.qengine_jobs
   WHERE status = 'processing' AND locked_by = :worker::text
     AND (id, lease_token) NOT IN (SELECT k.id, k.token FROM unnest(:ids::bigint[], :tokens::bigint[]) AS k (id, token))
-  ORDER BY id
+  ORDER BY locked_until
   FOR UPDATE
 ), disowned AS (
   UPDATE {schema}.qengine_jobs AS j

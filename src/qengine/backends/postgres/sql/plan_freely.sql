@@ -1,3 +1,2 @@
 -- For the rest of a transaction: plan for the parameters at hand, with every kind of plan (see TUNED in connection.py).
-SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'on', true),
-  set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true);
+SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'on', true);

@@ -25,7 +25,7 @@ WITH clock AS (
     locked_by = NULL, locked_until = NULL, updated_at = l.now,
     completed_at = CASE WHEN l.dead THEN l.now END
   FROM lapsed AS l
-  WHERE j.id = l.id
+  WHERE j.id = ANY(ARRAY[l.id])
   RETURNING j.id, j.type, j.crashes, l.dead, l.locked_by AS worker
 )
 SELECT id, type, crashes, dead, worker,

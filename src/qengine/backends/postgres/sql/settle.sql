@@ -25,7 +25,7 @@ WITH clock AS (
     locked_by = NULL, locked_until = NULL, lease_token = j.lease_token + 1, updated_at = s.now,
     completed_at = CASE WHEN NOT s.again THEN s.now END
   FROM ends AS s
-  WHERE j.id = s.id AND j.lease_token = s.token
+  WHERE j.id = ANY(ARRAY[s.id]) AND j.lease_token = s.token
   RETURNING j.id, j.attempts + CASE WHEN s.spent THEN 0 ELSE 1 END AS attempt, j.started_at, s.now, s.logged, s.error, s.traceback
 ), history AS (
   INSERT INTO {schema}.qengine_errors (job_id, attempt, worker, started_at, ended_at, error, traceback)

@@ -5,5 +5,5 @@ SET status = 'completed', result = s.result::json, rank = NULL, crashes = 0, dea
   lease_token = j.lease_token + 1, completed_at = clock.now, updated_at = clock.now
 FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock,
   unnest(:ids::bigint[], :tokens::bigint[], :results::text[]) AS s (id, token, result)
-WHERE j.id = s.id AND j.lease_token = s.token
+WHERE j.id = ANY(ARRAY[s.id]) AND j.lease_token = s.token
 RETURNING j.id;

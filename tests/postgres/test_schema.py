@@ -1,0 +1,101 @@
+"""Where the tables live and who may make them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from qengine import ConfigurationError, SchemaError
+from qengine.backends import open_backend
+from qengine.backends.postgres import PostgresBackend
+from qengine.backends.protocol import JobFilter
+from qengine.job import NewJob
+
+pytestmark = pytest.mark.anyio
+
+Open: TypeAlias = Callable[..., Coroutine[Any, Any, PostgresBackend]]
+
+
+async def test_two_schemas_in_one_database_do_not_meet(opened: Open) -> None:
+    one, two, plain = await opened(schema="one"), await opened(schema="select"), await opened()
+    await one.enqueue([NewJob("a")])
+    await two.enqueue([NewJob("b"), NewJob("c")])
+    seen, mine = plain.wakes, one.wakes
+    assert [job.type for job in await one.query(JobFilter(), limit=9)] == ["a"]
+    assert [job.type for job in await two.query(JobFilter(), limit=9)] == ["b", "c"]
+    assert await plain.query(JobFilter(), limit=9) == []
+    again = await opened(schema="one")
+    await again.enqueue([NewJob("d")])
+    async with asyncio.timeout(10):
+        await one.wake(mine)
+    assert plain.wakes == seen
+
+
+async def test_concurrent_migrators_all_succeed(opened: Open) -> None:
+    backends = [await opened(migrate=False, schema="shared") for _ in range(5)]
+    applied = await asyncio.gather(*(backend.migrate() for backend in backends))
+    assert sorted(map(len, applied)) == [0, 0, 0, 0, 1]
+
+
+async def test_a_user_who_may_create_nothing_works_on_a_schema_that_is_there(
+    opened: Open, sql: asyncpg.Connection, postgres_url: str
+) -> None:
+    await opened(schema="jobs")
+    user = f"clerk_{sql.get_server_pid()}"
+    await sql.execute(
+        f"CREATE ROLE {user} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA jobs TO {user}; "
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA jobs TO {user}; "
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA jobs TO {user}"
+    )
+    parts = urlsplit(postgres_url)
+    url = urlunsplit(parts._replace(netloc=f"{user}:x@{parts.netloc.rpartition('@')[2]}"))
+    try:
+        backend = open_backend(url, options={"schema": "jobs"})
+        try:
+            await backend.open()
+            assert await backend.migrate() == []
+            await backend.check_schema()
+            [stored] = await backend.enqueue([NewJob("a")])
+            assert (await backend.get(stored.id)) is not None
+        finally:
+            await backend.close()
+        elsewhere = open_backend(url, options={"schema": "elsewhere"})
+        try:
+            await elsewhere.open()
+            with pytest.raises(ConfigurationError, match="permission denied"):
+                await elsewhere.migrate()
+        finally:
+            await elsewhere.close()
+    finally:
+        await sql.execute(f"DROP OWNED BY {user}; DROP ROLE {user}")
+
+
+async def test_something_else_in_its_place_is_a_schema_error(opened: Open, sql: asyncpg.Connection) -> None:
+    await sql.execute("CREATE TABLE qengine_jobs (n int)")
+    backend = await opened(migrate=False)
+    with pytest.raises(SchemaError, match="is missing or is another"):
+        await backend.migrate()
+    with pytest.raises(SchemaError, match="qengine migrate"):
+        await backend.check_schema()
+    with pytest.raises(SchemaError):
+        await backend.enqueue([NewJob("a")])
+    assert await sql.fetchval("SELECT to_regclass('qengine_meta')") is None
+
+
+async def test_no_such_database(postgres_url: str) -> None:
+    backend = open_backend(urlunsplit(urlsplit(postgres_url)._replace(path="/nowhere")))
+    with pytest.raises(SchemaError, match='"nowhere" does not exist'):
+        await backend.open()
+
+
+async def test_the_printed_migrations_make_the_schema(opened: Open, sql: asyncpg.Connection) -> None:
+    backend = await opened(migrate=False, schema="printed")
+    await sql.execute(backend.migration_sql())
+    await backend.check_schema()
+    assert await backend.migrate() == []
+    assert len(await backend.enqueue([NewJob("a")])) == 1

@@ -52,7 +52,10 @@ class Admin(Core):
 
     async def unhandled(self) -> list[str]:
         """See `QueueBackend.unhandled`."""
-        return [kind for (kind,) in await self._read("unhandled", {"now": self._now(), "live_within": LIVE_WITHIN})]
+        live = await self._read("workers", {"now": self._now(), "within": LIVE_WITHIN})
+        workers = [rows.worker(row) for row in live]
+        lines = [*await self._read("lines", {}), *await self._read("lines_suspects", {})]
+        return sorted({kind for queue, kind in lines if not rows.served(workers, queue, kind)})
 
     async def failures(self, limit: int) -> list[FailureGroup]:
         """See `QueueBackend.failures`."""

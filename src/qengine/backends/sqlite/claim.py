@@ -41,7 +41,7 @@ def claim(connection: sqlite3.Connection, demand: Demand, now: float) -> list[tu
 def _waiting(connection: sqlite3.Connection, lane: str) -> list[str]:
     """The queues in which any job is in line."""
     found: list[str] = []
-    text = SQL["claim_queues" + lane]
+    text = SQL["line_queues" + lane]
     past: str | None = ""
     while past is not None:
         [(past,)] = connection.execute(text, {"past": past})

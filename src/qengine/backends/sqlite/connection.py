@@ -108,6 +108,8 @@ def connect(options: Options, *, read_only: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(options.path, timeout=options.busy_timeout, isolation_level=None, cached_statements=256)
     try:
         connection.execute(f"PRAGMA synchronous = {'FULL' if options.durability == 'full' else 'NORMAL'}")
+        # After an ANALYZE the planner would build an index of its own for each claim rather than use ours.
+        connection.execute("PRAGMA automatic_index = OFF")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
     except BaseException:

@@ -303,7 +303,7 @@ def stats(groups: Sequence[tuple[Any, ...]], workers: Sequence[WorkerInfo], now:
         elif status in (Status.PENDING, Status.FAILED):
             if first_due <= now and (oldest is None or now - first_due > oldest):
                 oldest = now - first_due
-            if not any(_serves(worker, queue, kind) for worker in workers):
+            if not served(workers, queue, kind):
                 unhandled[kind] = unhandled.get(kind, 0) + count
     return Stats(
         by_status=by_status,
@@ -316,8 +316,14 @@ def stats(groups: Sequence[tuple[Any, ...]], workers: Sequence[WorkerInfo], now:
     )
 
 
-def _serves(worker: WorkerInfo, queue: str, kind: str) -> bool:
-    return kind in worker.types and (worker.queues is None or queue in worker.queues)
+def served(workers: Iterable[WorkerInfo], queue: str, kind: str) -> bool:
+    """Whether one of the workers takes jobs of this type from this queue."""
+    return any(kind in worker.types for worker in workers if serves(worker, queue))
+
+
+def serves(worker: WorkerInfo, queue: str) -> bool:
+    """Whether the worker takes jobs from this queue."""
+    return worker.queues is None or queue in worker.queues
 
 
 def failure(row: tuple[Any, ...]) -> FailureGroup:
@@ -389,9 +395,12 @@ def announced(info: WorkerInfo) -> dict[str, Any]:
 
 def conditions(which: JobFilter) -> dict[str, Any]:
     """The parameters of a filter, which are the same in every statement that has one."""
+    status = None if which.status is None else as_json(list(which.status))
+    rare = which.status is not None and set(which.status) <= {Status.DEAD, Status.CANCELLED}
     return {
         "ids": None if which.ids is None else as_json(list(which.ids)),
-        "status": None if which.status is None else as_json(list(which.status)),
+        "status": status,
+        "rare": status if rare else None,
         "type": which.type,
         "queue": which.queue,
         "error_group": which.error_group,

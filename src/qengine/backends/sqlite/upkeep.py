@@ -57,8 +57,24 @@ class Upkeep(Core):
 
     async def bury_unknown(self, after: float, limit: int) -> int:
         """See `QueueBackend.bury_unknown`."""
-        values = {"now": self._now(), "after": after, "limit": limit, "live_within": LIVE_WITHIN}
-        return await self._change("bury_unknown", values)
+        now = self._now()
+
+        def bury(connection: sqlite3.Connection) -> int:
+            live = connection.execute(SQL["workers"], {"now": now, "within": LIVE_WITHIN}).fetchall()
+            workers = [rows.worker(row) for row in live]
+            lasting = [one for one in workers if one.started_at is not None and one.started_at.timestamp() <= now - after]
+            buried = 0
+            for lane in ("", "_suspects") if lasting else ():
+                unknown = [
+                    (queue, kind)
+                    for queue, kind in connection.execute(SQL["lines" + lane]).fetchall()
+                    if any(rows.serves(one, queue) for one in lasting) and not rows.served(workers, queue, kind)
+                ]
+                values = {"lines": rows.as_json(unknown), "after": after, "limit": limit - buried, "now": now}
+                buried += connection.execute(SQL["bury_unknown" + lane], values).rowcount if unknown else 0
+            return buried
+
+        return await self._write(bury)
 
     async def prune(self, retention: Mapping[Status, float], limit: int) -> int:
         """See `QueueBackend.prune`."""

@@ -1,6 +1,6 @@
 -- Delete jobs; a trigger deletes their history.
 WITH matching AS NOT MATERIALIZED (
-    SELECT id FROM qengine_jobs AS jobs WHERE
+    SELECT id, status, completed_at FROM qengine_jobs AS jobs WHERE
         (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
         AND (:type IS NULL OR type = :type)
         AND (:queue IS NULL OR queue = :queue)
@@ -10,7 +10,13 @@ WITH matching AS NOT MATERIALIZED (
 )
 DELETE FROM qengine_jobs
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND id > 0 ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND :rare IS NULL AND id > 0 ORDER BY id LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (
+        SELECT id FROM matching
+        WHERE :ids IS NULL AND status IN (SELECT value FROM json_each(:rare)) AND completed_at IS NOT NULL
+        ORDER BY +id LIMIT :limit
+    )
     UNION ALL
     SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
 )

@@ -1,6 +1,6 @@
--- Jobs by filter, against the order of their ids. With :ids they are looked up, without them the table is walked until :limit are found.
+-- query.sql against the order of ids.
 WITH matching AS NOT MATERIALIZED (
-    SELECT id FROM qengine_jobs WHERE
+    SELECT id, status, completed_at FROM qengine_jobs WHERE
         id < :after
         AND (:status IS NULL OR status IN (SELECT value FROM json_each(:status)))
         AND (:type IS NULL OR type = :type)
@@ -15,7 +15,13 @@ SELECT
     created_at, updated_at, started_at, completed_at, error_group
 FROM qengine_jobs
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL ORDER BY id DESC LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND :rare IS NULL ORDER BY id DESC LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (
+        SELECT id FROM matching
+        WHERE :ids IS NULL AND status IN (SELECT value FROM json_each(:rare)) AND completed_at IS NOT NULL
+        ORDER BY +id DESC LIMIT :limit
+    )
     UNION ALL
     SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id DESC LIMIT :limit)
 )

@@ -1,6 +1,6 @@
 -- Put ended jobs back in line, now. One whose unique key a live job has is left alone; of several with one key, the first goes.
 WITH matching AS NOT MATERIALIZED (
-    SELECT id FROM qengine_jobs AS jobs WHERE
+    SELECT id, status, completed_at FROM qengine_jobs AS jobs WHERE
         status IN ('dead', 'cancelled', 'completed')
         AND (unique_key IS NULL OR NOT EXISTS (
             SELECT 1 FROM qengine_jobs AS live
@@ -19,7 +19,13 @@ UPDATE OR IGNORE qengine_jobs SET
     lease_token = lease_token + 1, result = NULL, dead_reason = NULL, completed_at = NULL,
     expires_at = CASE WHEN expires_at > :now THEN expires_at END, updated_at = :now
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND id > 0 ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND :rare IS NULL AND id > 0 ORDER BY id LIMIT :limit)
+    UNION ALL
+    SELECT * FROM (
+        SELECT id FROM matching
+        WHERE :ids IS NULL AND status IN (SELECT value FROM json_each(:rare)) AND completed_at IS NOT NULL
+        ORDER BY +id LIMIT :limit
+    )
     UNION ALL
     SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
 )

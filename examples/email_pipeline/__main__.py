@@ -23,7 +23,8 @@ from email_pipeline.stage import Stage, set_stage
 def main() -> int:
     options = _parse()
     console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end as on Ctrl-C, taking the other processes along
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # end as on Ctrl-C, taking the other processes along
     try:
         with set_stage(options.url, options.postgres) as stage:
             plain = options.plain or not console.is_terminal

@@ -131,11 +131,13 @@ class Director:
             looks += 1
             if len(await self._being_sent_by(worker.pid)) >= (3 if looks < 100 else 1):
                 worker.send_signal(signal.SIGSTOP)
-                await asyncio.sleep(0.4)  # the mail server finishes what it is about
-                self.story.cut_off = await self._being_sent_by(worker.pid)
-                self.story.accepted = self.story.cut_off & self._accepted_in_time()
-                if not self.story.accepted:
-                    worker.send_signal(signal.SIGCONT)
+                try:
+                    await asyncio.sleep(0.4)  # the mail server finishes what it is about
+                    self.story.cut_off = await self._being_sent_by(worker.pid)
+                    self.story.accepted = self.story.cut_off & self._accepted_in_time()
+                finally:
+                    if not self.story.accepted:
+                        worker.send_signal(signal.SIGCONT)
         worker.kill()
         await asyncio.to_thread(worker.wait)
         self.story.killed = worker.pid

@@ -41,7 +41,7 @@ class Stage:
 
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
         """Start a worker as it is started in production; its log is `name`.log."""
-        command = [sys.executable, "-m", "qengine", "worker", "email_pipeline.pipeline:engine", "--concurrency", "20"]
+        command = [sys.executable, "-m", "qengine", "worker", "email_pipeline.pipeline:engine", "--concurrency", "10"]
         self.workers[name] = self._start(name, command)
         return self.workers[name]
 
@@ -49,7 +49,7 @@ class Stage:
         """Ask the workers to stop, and wait until they have; their exit codes."""
         for worker in self.workers.values():
             worker.terminate()
-        return {name: worker.wait(timeout=40) for name, worker in self.workers.items()}
+        return {name: _exit_code(worker) for name, worker in self.workers.items()}
 
     def clear(self) -> None:
         """End whatever still runs."""
@@ -65,6 +65,14 @@ class Stage:
             return subprocess.Popen(
                 command, cwd=EXAMPLES, stdin=subprocess.PIPE, stdout=stdout or log, stderr=log, start_new_session=True
             )
+
+
+def _exit_code(worker: subprocess.Popen[bytes]) -> int:
+    try:
+        return worker.wait(timeout=40)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        return worker.wait()
 
 
 @contextmanager

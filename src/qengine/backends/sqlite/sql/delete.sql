@@ -13,9 +13,9 @@ WHERE id IN (
     SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND :rare IS NULL AND id > 0 ORDER BY id LIMIT :limit)
     UNION ALL
     SELECT * FROM (
-        SELECT id FROM matching
-        WHERE :ids IS NULL AND status IN (SELECT value FROM json_each(:rare)) AND completed_at IS NOT NULL
-        ORDER BY +id LIMIT :limit
+        SELECT matching.id FROM json_each(:rare) AS ended CROSS JOIN matching
+        WHERE :ids IS NULL AND matching.status = ended.value AND matching.completed_at IS NOT NULL
+        ORDER BY matching.id LIMIT :limit
     )
     UNION ALL
     SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)

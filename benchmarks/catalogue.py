@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 POSTGRES, SQLITE = "postgres", "sqlite"
 
@@ -30,6 +31,10 @@ class Entry:
 
 
 _ENQUEUE = frozenset({"enqueue-one", "enqueue-callers", "enqueue-bulk"})
+_DRAINS = frozenset({"drain-100", "drain-10"})
+_RESTS = frozenset({"pickup", "pickup-other", "idle"})
+_ONE_TYPE = _ENQUEUE | _DRAINS | _RESTS | {"drain-nap", "drain-2", "drain-4"}
+_NO_NAPS = _ENQUEUE | {"drain-100"} | _RESTS
 _RAW = "no engine: statements in a loop"
 _BARE = "no features: only slots, a buffer, deadlines and batches"
 
@@ -89,7 +94,51 @@ CEILINGS = (
     ),
 )
 
-PEERS: tuple[Entry, ...] = ()
+
+def _peer(
+    name: str, place: str, module: str, leaves_out: str, one: float, callers: float, bulk: float, drain: float, **more: Any
+) -> Entry:
+    rates = {"enqueue-one": one, "enqueue-callers": callers, "enqueue-bulk": bulk, "drain": drain}
+    return Entry(name, place, f"benchmarks.peers.{module}", rates, requirements=name, leaves_out=leaves_out, **more)
+
+
+PEERS = (
+    _peer(
+        "pgqueuer",
+        POSTGRES,
+        "pgqueuer",
+        "deletes rows that are done; no result; settling checks no owner",
+        *(1660, 2160, 50_000, 13_000),
+    ),
+    _peer("oban", POSTGRES, "oban", "", *(1190, 2930, 4450, 3500)),
+    _peer("chancy", POSTGRES, "chancy", "settlements in memory can be lost", *(1180, 2340, 4370, 3000), measures=_ONE_TYPE),
+    _peer("saq", POSTGRES, "saq", "settling has no fence; rows are kept for ten minutes", *(1200, 2250, 2280, 830)),
+    _peer("procrastinate", POSTGRES, "procrastinate", "settling has no fence", *(910, 1960, 12_900, 740)),
+    _peer(
+        "huey",
+        SQLITE,
+        "huey",
+        "deletes a row before its handler runs: a crash loses the job; no result; threads",
+        *(3950, 4000, 4800, 2800),
+        measures=_NO_NAPS,
+    ),
+    _peer(
+        "litequeue",
+        SQLITE,
+        "litequeue",
+        "no worker: a loop; old claims come back on request only",
+        *(16_600, 10_000, 49_000, 6400),
+        measures=_NO_NAPS,
+    ),
+    _peer(
+        "persist-queue",
+        SQLITE,
+        "persist_queue",
+        "no worker: a loop; no owner and no lease",
+        *(5000, 4000, 5500, 1900),
+        measures=_NO_NAPS,
+    ),
+)
 
 
 def entries(place: str, *, peers: bool) -> list[Entry]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,8 @@ from benchmarks.orders import Order
 from benchmarks.subject import RESULT
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 25.0
+"""Seconds that one order may take."""
 
 
 class SubjectFailed(Exception):
@@ -36,11 +39,16 @@ class SubjectProcess:
             text=True,
         )
         self._module = module
+        # A subject that hangs is ended, which ends the reading of what it prints.
+        self._timer = threading.Timer(PATIENCE, self._process.kill)
+        self._timer.daemon = True
+        self._timer.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._timer.cancel()
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()

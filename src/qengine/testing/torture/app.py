@@ -126,7 +126,8 @@ def _register_workers_bread(engine: Engine, recorder: Recorder) -> None:
     async def effect(ctx: JobContext, marker: str) -> None:
         """Write, and be completed, in one transaction."""
         with recorder.run(ctx):
-            await recorder.attempt(ctx, "transaction", _effect(ctx))
+            if await recorder.attempt(ctx, "transaction", _effect(ctx)) != "accepted":
+                raise PlannedFailure(f"token={ctx.lease_token}: the transaction failed, or its answer was lost")
 
     @engine.task(max_concurrency=3)
     async def steps(ctx: JobContext, marker: str, count: int) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 import threading
 import time
@@ -421,3 +422,39 @@ async def test_options_that_cannot_work_are_refused(url: str) -> None:
             Engine(url, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="not open"):
         await engine.stats()
+
+
+async def test_drain_fires_what_is_due_by_the_clock(url: str) -> None:
+    clock = FakeClock(dt.datetime(2040, 1, 2, 12, 1, tzinfo=dt.UTC))
+    engine = Engine(url, clock=clock)
+    fired: list[str] = []
+
+    @engine.cron("*/5 * * * *")
+    @engine.task()
+    async def planner() -> None:
+        fired.append(clock.now().strftime("%H:%M"))
+
+    async with engine:
+        for _ in range(16):
+            await engine.drain()
+            clock.advance(60)
+    assert fired == ["12:05", "12:10", "12:15"]
+
+
+async def test_drain_takes_over_what_a_dead_worker_left(url: str) -> None:
+    from qengine.backends.protocol import Demand
+
+    clock = FakeClock()
+    engine = Engine(url, clock=clock)
+
+    @engine.task()
+    async def step() -> None: ...
+
+    async with engine:
+        job = await step.enqueue()
+        assert len(await engine.backend.claim(Demand("dead", {"step": 1}, 1, lease=60))) == 1
+        assert await engine.drain() == 0
+        clock.advance(61)
+        assert await engine.drain() == 1
+        after = await engine.job(job.id)
+        assert (after.status, after.attempts, after.crashes) == ("completed", 1, 0)

@@ -36,9 +36,9 @@ def open_backend(url: str, settings: BackendSettings | None = None, options: Map
         remedy = f"; pip install '{extra}'" if extra else ""
         raise ConfigurationError(f"the backend for {scheme}:// needs the module {missing.name}{remedy}") from missing
     if getattr(backend, "contract", None) != CONTRACT_VERSION:
+        spoken = getattr(backend, "contract", None)
         raise ConfigurationError(
-            f"the backend for {scheme}:// speaks contract {getattr(backend, 'contract', None)!r}, this qengine {CONTRACT_VERSION}; "
-            "install a matching release of it"
+            f"the backend for {scheme}:// speaks contract {spoken!r}, this qengine {CONTRACT_VERSION}; install a matching release"
         )
     opened: QueueBackend = backend.from_url(url, settings or BackendSettings(), options or {})
     return opened

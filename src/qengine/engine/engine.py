@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import weakref
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -98,6 +98,7 @@ class Engine(Desk):
         self._settings = BackendSettings(clock, STRICT_AGEING if ageing is None else float(ageing))
         self._backend_options = dict(backend_options or {})
         self._made: QueueBackend | None = open_backend(url, self._settings, self._backend_options)
+        self._wraps: list[Callable[[QueueBackend], QueueBackend]] = []
         self._open: QueueBackend | None = None
         self._groups: GroupCommit | None = None
         self._waiting = Waiting(lambda job_id: self.backend.get(job_id))
@@ -125,6 +126,8 @@ class Engine(Desk):
             raise ConfigurationError("the engine is open already")
         backend = self._made or open_backend(self._url, self._settings, self._backend_options)
         self._made = None
+        for wrap in self._wraps:
+            backend = wrap(backend)
         try:
             await backend.open()
             await (backend.migrate() if self._migrate else backend.check_schema())
@@ -167,6 +170,20 @@ class Engine(Desk):
             yield self
         finally:
             self._url, self._backend_options, self._made = before
+
+    @contextlib.contextmanager
+    def wrapped(self, wrap: Callable[[QueueBackend], QueueBackend]) -> Iterator[Self]:
+        """Work through `wrap(backend)` instead of the backend itself, when opened within the block: for tests.
+
+        `qengine.testing.faults` uses it. The engine must be closed.
+        """
+        if self._open is not None:
+            raise ConfigurationError("the engine is open; wrap its backend before it is opened")
+        self._wraps.append(wrap)
+        try:
+            yield self
+        finally:
+            self._wraps.remove(wrap)
 
     # -- enqueueing
 
@@ -308,7 +325,11 @@ class Engine(Desk):
     async def drain(
         self, *, concurrency: int = 10, queues: Iterable[str] | None = None, types: Iterable[str] | None = None
     ) -> int:
-        """Run all that is due, then return how many runs that took. For cron jobs, serverless functions and tests."""
+        """Run all that is due, then return how many runs that took. For cron jobs, serverless functions and tests.
+
+        Fires of schedules that are due are among it, and jobs whose lease has ended; what another worker runs, or held
+        when it died less than a lease ago, is not waited for.
+        """
         return await self.run_worker(concurrency=concurrency, queues=queues, types=types, until_idle=True)
 
     def _running_were_touched(self) -> None:

@@ -36,7 +36,9 @@ class CronLoop:
             await asyncio.sleep(min(max(soonest, 0.05), LOOK_AGAIN))
 
     async def round(self) -> float:
-        """Fire what is due; seconds until the next fire."""
+        """Fire what is due; seconds until the next fire. Declares the schedules, the first time."""
+        if not self._crons:
+            return LOOK_AGAIN
         now = await self._backend.now()
         if not self._declared:
             await self._declare(now)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from qengine.backends.protocol import Claim, Demand, Lease, QueueBackend
 from qengine.registry import AnyTask
@@ -63,6 +63,7 @@ class Fetcher:
         claimed: Callable[[Sequence[Run]], None],
         held: Callable[[], Sequence[Lease]],
         quiet: Callable[[], bool],
+        catch_up: Callable[[], Awaitable[int]],
     ) -> None:
         self._backend = backend
         self._tasks = tasks
@@ -73,6 +74,7 @@ class Fetcher:
         self._claimed = claimed
         self._held = held
         self._quiet = quiet
+        self._catch_up = catch_up
         self._unanswered = False
         """Whether a claim failed of which the database may have kept the effect."""
         self._drained: set[str] = set()
@@ -202,7 +204,7 @@ class Fetcher:
         """Whether nothing is due and nothing of ours is under way: then the worker may stop."""
         if not self._quiet() or self._bench.freed.is_set():
             return False
-        if await self._backend.promote_due(BATCH):
+        if await self._catch_up():
             self.again()
             return False
         return set(self._tasks) <= self._drained and self._quiet() and not self._bench.freed.is_set()

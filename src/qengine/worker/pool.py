@@ -83,7 +83,9 @@ class Worker:
             claimed=self._hold,
             held=self._keeper.held,
             quiet=self._is_quiet,
+            catch_up=self._catch_up,
         )
+        self._due = DueJobs(backend, rules, self._contact)
         self._cron = CronLoop(backend, registry, self._tasks)
         self._presence = Presence(backend, rules, self._announcement)
         self._stopping = asyncio.Event()
@@ -146,7 +148,7 @@ class Worker:
             "watching": self._watch.run,
             "fetching": self._fetcher.run,
             "listening": self._fetcher.listen,
-            "due jobs": DueJobs(self._backend, self._rules, self._contact).run,
+            "due jobs": self._due.run,
             "schedules": self._cron.run,
             "retention": Retention(self._backend, self._rules).run,
             "presence": self._presence.run,
@@ -274,6 +276,11 @@ class Worker:
     def _put_back(self, runs: Sequence[Run]) -> None:
         for run in runs:
             self._settler.put(released(run))
+
+    async def _catch_up(self) -> int:
+        """Bring in line all that is due, fires of schedules included; how many jobs that concerned."""
+        await self._cron.round()
+        return await self._due.round()
 
     def _is_quiet(self) -> bool:
         return not self._bench.held and not self._settler.outstanding

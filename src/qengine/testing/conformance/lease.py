@@ -132,6 +132,8 @@ class TestSave(Suite):
         assert_row(await row(backend, claim.id), before, progress=progress)
         assert await backend.save(claim.lease, checkpoint='[1, {"page": null}]') is True
         assert_row(await row(backend, claim.id), before, progress=progress, checkpoint=[1, {"page": None}])
+        assert await backend.save(claim.lease, progress='{"done": 3}') is True
+        assert_row(await row(backend, claim.id), before, progress={"done": 3}, checkpoint=[1, {"page": None}])
         assert await backend.save(claim.lease, progress='{"done": 2}', checkpoint="0") is True
         assert_row(await row(backend, claim.id), before, progress={"done": 2}, checkpoint=0)
         assert await backend.settle([done(claim)], WORKER) == []

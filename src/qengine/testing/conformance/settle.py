@@ -194,13 +194,17 @@ class TestSettle(Suite):
         assert await backend.errors(job_id) == expected
         assert (await row(backend, job_id)).last_error == "error 3"
 
+    @pytest.mark.parametrize("result", [None, "1"], ids=["no result", "result"])
     @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.PENDING, Status.DEAD, Status.CANCELLED])
-    async def test_a_run_that_ended_clears_the_crashes(self, backend: QueueBackend, clock: FakeClock, status: Status) -> None:
+    async def test_a_run_that_ended_clears_the_crashes(
+        self, backend: QueueBackend, clock: FakeClock, status: Status, result: str | None
+    ) -> None:
         """However it ended, `crashes` is 0; only a release keeps them."""
         [job_id] = await put(backend)
         await crash(backend, clock, job_id)
         [claim] = await backend.claim(demand())
-        await backend.settle([Settlement(claim.id, claim.token, status, delay=1.0, spent=status is not Status.PENDING)], WORKER)
+        ended = Settlement(claim.id, claim.token, status, delay=1.0, spent=status is not Status.PENDING)
+        await backend.settle([ended._replace(result=result if status is Status.COMPLETED else None)], WORKER)
         assert (await row(backend, job_id)).crashes == 0
 
     async def test_attempts_are_given_back_when_not_spent(self, backend: QueueBackend) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -124,6 +125,31 @@ async def test_listening_comes_back_by_itself(
     assert [message.split(" (")[0] for message in told] == ["not listening for new jobs", "listening for new jobs again"]
 
 
+async def test_a_listener_that_finds_no_connection_stops_nothing(
+    opened: Open, sql: asyncpg.Connection, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await opened()
+    user = f"crowd_{sql.get_server_pid()}"
+    await sql.execute(f"CREATE ROLE {user} LOGIN CONNECTION LIMIT 1; GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}")
+    await sql.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {user}")
+    parts = urlsplit(postgres_url)
+    backend = open_backend(
+        urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}")), options={"pool_size": 1}
+    )
+    try:
+        await backend.open()
+        await backend.enqueue([NewJob("a")])
+        assert len(await backend.claim(demand())) == 1
+        assert [record.getMessage().split(" (")[0] for record in caplog.records] == ["not listening for new jobs"]
+        seen = backend.wakes
+        await sql.execute(f"ALTER ROLE {user} CONNECTION LIMIT 5")
+        async with asyncio.timeout(30):
+            await backend.wake(seen)
+    finally:
+        await backend.close()
+        await sql.execute(f"DROP OWNED BY {user}; DROP ROLE {user}")
+
+
 async def test_without_listening_no_session_is_used(opened: Open, sql: asyncpg.Connection) -> None:
     backend = await opened(listen=False)
     assert (backend.capabilities.push, backend.capabilities.server_clock) == (False, True)
@@ -210,6 +236,19 @@ async def test_writers_of_the_same_keys_do_not_deadlock(backend: PostgresBackend
         ours, theirs = await asyncio.gather(backend.enqueue(jobs), other.enqueue(jobs[::-1]))
         assert [answer.id for answer in ours] == [answer.id for answer in theirs[::-1]]
         assert sum(answer.existed for answer in ours) + sum(answer.existed for answer in theirs) == len(keys)
+
+
+# -- the server's own clock
+
+
+async def test_nothing_is_reclaimed_from_a_server_that_has_just_started(
+    backend: PostgresBackend, sql: asyncpg.Connection
+) -> None:
+    claim = await start_one(backend, NewJob("a"))
+    await sql.execute("UPDATE qengine_jobs SET locked_until = now() - interval '1 hour'")
+    up: float = await sql.fetchval("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8")
+    assert await backend.reclaim(10, max_crashes=5, lease=up + 3600.0) == []
+    assert [job.id for job in await backend.reclaim(10, max_crashes=5, lease=up / 2)] == [claim.id]
 
 
 # -- borrowed by handlers

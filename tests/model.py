@@ -322,7 +322,7 @@ class Model:
         groups: dict[tuple[str, str], list[Job[Any]]] = {}
         for job in self.jobs.values():
             if job.status in (Status.DEAD, Status.FAILED):
-                groups.setdefault((job.type, job.error_group or job.last_error or job.dead_reason or ""), []).append(job)
+                groups.setdefault((job.type, _group(job)), []).append(job)
         return [self._failure(*name, jobs) for name, jobs in groups.items()]
 
     def _failure(self, type: str, error: str, jobs: list[Job[Any]]) -> FailureGroup:
@@ -423,7 +423,7 @@ def _meets(job: Job[Any], which: JobFilter) -> bool:
         and (which.status is None or job.status in which.status)
         and which.type in (None, job.type)
         and which.queue in (None, job.queue)
-        and which.error_group in (None, job.error_group or job.last_error or job.dead_reason or "")
+        and which.error_group in (None, _group(job))
         and (which.created_before is None or (job.created_at is not None and job.created_at < which.created_before))
         and (which.created_after is None or (job.created_at is not None and job.created_at > which.created_after))
     )
@@ -435,3 +435,8 @@ def _counts(jobs: Iterable[Job[Any]]) -> dict[str, int]:
 
 def _counts_by(jobs: Iterable[Job[Any]], name: Callable[[Job[Any]], str]) -> dict[str, dict[str, int]]:
     return {found: _counts(job for job in jobs if name(job) == found) for found in {name(job) for job in jobs}}
+
+
+def _group(job: Job[Any]) -> str:
+    """The failure that a job is counted under."""
+    return next((text for text in (job.error_group, job.last_error, job.dead_reason) if text is not None), "")

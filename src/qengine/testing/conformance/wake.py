@@ -105,7 +105,7 @@ class TestWake(Suite):
                 pass
 
     async def test_who_was_woken_finds_what_goes_first(self, backend: QueueBackend, other: QueueBackend) -> None:
-        """What a backend remembers of the line does not hide from it what another has put at its head, in an old line or a new."""
+        """What a backend remembers does not hide from it what another has put at the head of the line, old or new."""
         await put(backend, *[NewJob("a", priority=5) for _ in range(20)])
         for kind, queue in (("a", "default"), ("a", "new"), ("b", "default"), ("b", "new")):
             assert len(await backend.claim(demand("a", "b", limit=2))) == 2
@@ -123,6 +123,7 @@ class TestWake(Suite):
 
     async def test_a_wait_can_be_cancelled(self, backend: QueueBackend) -> None:
         """A waiter that gives up harms no other."""
+        await quiet(backend)
         seen = backend.wakes
         with anyio.move_on_after(0.01) as scope:
             await backend.wake(seen)

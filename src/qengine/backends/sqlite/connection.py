@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, unquote
@@ -49,12 +48,11 @@ class Options:
     @classmethod
     def parse(cls, url: str, options: Mapping[str, Any]) -> Options:
         """Read a URL and its options, which win over those of the URL's query."""
-        _scheme, _, rest = url.partition("://")
-        location, _, query = rest.partition("?")
+        location, _, query = url.partition("://")[2].partition("?")
         try:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
         except ValueError as error:
-            raise ConfigurationError(f"cannot read the options in {url!r}: {error}") from error
+            raise ConfigurationError(f"the options in the SQLite URL cannot be read: {error}") from error
         given = {**dict(pairs), **options}
         unknown = sorted(set(given) - {"durability", "busy_timeout", "poll"})
         if unknown:
@@ -63,22 +61,22 @@ class Options:
         if durability not in ("normal", "full"):
             raise ConfigurationError(f"durability={durability!r}: write normal or full")
         return cls(
-            path=_path(unquote(location), url),
+            path=_path(unquote(location)),
             durability=durability,
             busy_timeout=_seconds("busy_timeout", given.get("busy_timeout", 30.0)),
             poll=_seconds("poll", given.get("poll", 0.01)),
         )
 
 
-def _path(location: str, url: str) -> str:
+def _path(location: str) -> str:
     if location in ("", "/", ":memory:", "/:memory:") or location.startswith("/file:"):
         raise ConfigurationError(
-            f"{url!r} names no file, and several connections must share one: write sqlite:///path/to/file.db"
+            "qengine needs a database file, which several connections share: write sqlite:///path/to/file.db"
         )
     if not location.startswith("/"):
-        raise ConfigurationError(f"{url!r}: write three slashes for a relative path (sqlite:///file.db), four for an absolute")
+        raise ConfigurationError("a SQLite URL has three slashes for a relative path (sqlite:///file.db), four for an absolute")
     if "\0" in location:
-        raise ConfigurationError(f"{url!r}: a file's name cannot hold a NUL character")
+        raise ConfigurationError("the path in the SQLite URL holds a NUL character, which no file name can")
     return os.path.abspath(location[1:])
 
 
@@ -103,24 +101,30 @@ def refuse(path: str) -> None:
         raise ConfigurationError(f"the folder {os.path.dirname(path)} does not exist; create it first")
 
 
-def connect(options: Options, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open the file, in the calling thread."""
-    connection = sqlite3.connect(options.path, timeout=options.busy_timeout, isolation_level=None, cached_statements=256)
+def connect(options: Options, *, timeout: float = 0.0) -> sqlite3.Connection:
+    """Open the file, in the calling thread. `timeout`: seconds that SQLite itself waits for a lock."""
+    connection = sqlite3.connect(options.path, timeout=timeout, isolation_level=None, cached_statements=256)
     try:
         connection.execute(f"PRAGMA synchronous = {'FULL' if options.durability == 'full' else 'NORMAL'}")
-        # After an ANALYZE the planner would build an index of its own for each claim rather than use ours.
-        connection.execute("PRAGMA automatic_index = OFF")
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-async def connect_async(options: Options, *, read_only: bool = False) -> aiosqlite.Connection:
+def connect_ours(options: Options, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the file for statements of our own only. A writer waits with `patiently`."""
+    connection = connect(options, timeout=options.busy_timeout if read_only else 0.0)
+    # After an ANALYZE the planner would build an index of its own for each claim rather than use ours.
+    connection.execute("PRAGMA automatic_index = OFF")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+async def connect_async(options: Options, connector: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
     """Open the file as the driver does, in a thread that does not keep a program alive which forgets to close."""
-    connection = aiosqlite.Connection(partial(connect, options, read_only=read_only), 64)
+    connection = aiosqlite.Connection(connector, 64)
     thread: Any = getattr(connection, "_thread", connection)  # before 0.22 a connection is itself the thread
     thread.daemon = True
     with translated(options.path):
@@ -208,12 +212,11 @@ class Writer:
 
     def _serve(self, ready: asyncio.Future[None]) -> None:
         try:
-            connection = connect(self._options)
+            connection = connect_ours(self._options)
         except BaseException as error:
             _deliver([_Answer(ready, None, translate(error, self._options.path))])
             return
         with contextlib.closing(connection):
-            connection.execute("PRAGMA busy_timeout = 0")  # `patiently` does the waiting
             _deliver([_Answer(ready, None, None)])
             while calls := self._take():
                 _deliver(self._perform(connection, calls))
@@ -244,6 +247,8 @@ class Writer:
             return [_Answer(call.future, None, translate(error, self._options.path)) for call in calls]
 
     def _group(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[_Answer]:
+        if connection.in_transaction:  # a rollback failed
+            connection.execute("ROLLBACK")
         self._patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
             if len(calls) == 1:

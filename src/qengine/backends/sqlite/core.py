@@ -7,13 +7,14 @@ import datetime as dt
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Self, TypeVar
 
 import aiosqlite
 
 from qengine.backends.migrations import load_migrations, pending, require_current
 from qengine.backends.protocol import CONTRACT_VERSION, BackendSettings, Capabilities
-from qengine.backends.sqlite.connection import Operation, Options, Writer, connect_async, refuse
+from qengine.backends.sqlite.connection import Operation, Options, Writer, connect_async, connect_ours, refuse
 from qengine.backends.sqlite.errors import translated
 from qengine.backends.sqlite.statements import PACKAGE, SQL
 from qengine.backends.sqlite.transaction import Transactions
@@ -62,10 +63,10 @@ class Core:
             if self._is_sibling:
                 return
             await self._writer.run(self._use_wal, single=True)
-            self._reader = await connect_async(self.options, read_only=True)
+            self._reader = await connect_async(self.options, partial(connect_ours, self.options, read_only=True))
             if self.options.poll > 0:
                 self._watcher = Watcher(self.options, SQL["news"], asyncio.get_running_loop(), self._wakes.bump)
-                self._watcher.start()
+                await self._watcher.start()
         except BaseException:
             await self.close()
             raise
@@ -93,7 +94,8 @@ class Core:
 
     async def migrate(self) -> list[str]:
         """See `QueueBackend.migrate`."""
-        return await self._write(self._migrate)
+        missing = pending(load_migrations(PACKAGE), await self._write(schema_version, single=True))
+        return await self._write(self._migrate) if missing else []
 
     def _migrate(self, connection: sqlite3.Connection) -> list[str]:
         steps = pending(load_migrations(PACKAGE), schema_version(connection))
@@ -109,7 +111,7 @@ class Core:
 
     async def check_schema(self) -> None:
         """See `QueueBackend.check_schema`."""
-        require_current(load_migrations(PACKAGE), await self._write(schema_version))
+        require_current(load_migrations(PACKAGE), await self._write(schema_version, single=True))
 
     def migration_sql(self) -> str:
         """See `QueueBackend.migration_sql`."""

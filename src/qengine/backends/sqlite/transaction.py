@@ -8,16 +8,19 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
+from functools import partial
 
 import aiosqlite
 import anyio
 
-from qengine.backends.sqlite.connection import Options, connect_async
+from qengine.backends.sqlite.connection import Options, connect, connect_async
 from qengine.backends.sqlite.errors import is_busy, translated
 from qengine.errors import ConfigurationError
 
 _KEPT = 4
 """How many idle connections are kept."""
+_SQLITE_WAITS = 0.01
+"""Seconds that SQLite waits for a lock by itself; more would starve beside a busy writer, so we try again instead."""
 
 
 class Open:
@@ -92,7 +95,7 @@ class Transactions:
     async def _take(self) -> aiosqlite.Connection:
         if self._idle:
             return self._idle.pop()
-        return await connect_async(self._options)
+        return await connect_async(self._options, partial(connect, self._options, timeout=_SQLITE_WAITS))
 
     async def _give_back(self, connection: aiosqlite.Connection, *, keep: bool) -> None:
         if keep and not self._closed and len(self._idle) < _KEPT and connection.isolation_level is None:
@@ -103,7 +106,7 @@ class Transactions:
             await connection.close()
 
     async def _lock(self, connection: aiosqlite.Connection) -> None:
-        """Wait for the write lock, trying often: SQLite's own waiting starves beside a busy writer."""
+        """Wait for the write lock."""
         deadline = time.monotonic() + self._options.busy_timeout
         with translated(self._options.path):
             while True:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from qengine.backends.sqlite.connection import Options, connect
+from qengine.backends.sqlite.connection import Options, connect_ours
 from qengine.backends.sqlite.inotify import Inotify
 
 _COMMIT = 0.001
@@ -56,9 +56,9 @@ class Wakes:
 class Watcher:
     """A thread that notices what other connections have committed, while someone waits for it.
 
-    It asks for `PRAGMA data_version`, which costs microseconds and reads no page. When that has changed, `news`
-    tells whether the change can matter: jobs were added, or some job is in line. Where the system tells of writes to
-    the file, it only asks after such; elsewhere it asks every `poll` seconds.
+    It asks for `PRAGMA data_version`, which costs microseconds and reads no page. When that has changed, `news` says
+    whether the change can matter: jobs were added, pauses changed, or some job is in line. Where the system tells of
+    writes to the file, it only asks after such; elsewhere it asks every `poll` seconds.
     """
 
     def __init__(self, options: Options, news: str, loop: asyncio.AbstractEventLoop, bump: Callable[[], None]) -> None:
@@ -70,12 +70,15 @@ class Watcher:
         self._stop = threading.Event()
         self._inotify: Inotify | None = None
         self._version: int | None = None
-        self._jobs: int | None = None
+        self._known: list[object] = [None, "[]"]
+        """What `news` says of an empty database."""
+        self._ready = loop.create_future()
         self._thread = threading.Thread(target=self._run, name="qengine-sqlite-watcher", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread; it sleeps until it is wanted."""
+    async def start(self) -> None:
+        """Start the thread and let it have a first look; then it sleeps until it is wanted."""
         self._thread.start()
+        await self._ready
 
     def wanted(self, yes: bool) -> None:
         """Say whether anybody waits."""
@@ -98,20 +101,25 @@ class Watcher:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wanted.wait()
             try:
-                with contextlib.closing(connect(self._options, read_only=True)) as connection:
+                with contextlib.closing(connect_ours(self._options, read_only=True)) as connection:
                     self._watch(connection)
             except sqlite3.Error:
                 # Who is woken looks for work and meets the trouble himself, where it is handled.
                 self._version = None
+                self._call(_resolve, self._ready)
                 self._tell()
                 self._stop.wait(1.0)
+            self._wanted.wait()
 
     def _watch(self, connection: sqlite3.Connection) -> None:
-        self._look(connection)  # the first read makes SQLite create the -wal file
-        with contextlib.suppress(OSError):  # no inotify on this system, or none left: polling does as well
+        with contextlib.suppress(sqlite3.OperationalError):  # there are no tables yet
+            self._look(connection)
+        # That was a read, and so there is a -wal file now. Without inotify polling does as well.
+        with contextlib.suppress(OSError):
             self._inotify = self._inotify or Inotify(f"{self._options.path}-wal")
+        self._call(_resolve, self._ready)
+        self._wanted.wait()
         missed, step = 0, len(_AGAIN)
         while not self._stop.is_set():
             self._look(connection)
@@ -119,7 +127,7 @@ class Watcher:
             if self._inotify is None or missed >= _DEAF:
                 self._stop.wait(self._options.poll)
             elif self._inotify.wait(_AGAIN[step] if step < len(_AGAIN) else _SAFETY):
-                time.sleep(max(_COMMIT, looked + self._options.poll - time.monotonic()))
+                self._stop.wait(max(_COMMIT, looked + self._options.poll - time.monotonic()))
                 missed, step = 0, 0
             elif step < len(_AGAIN):
                 step += 1
@@ -132,12 +140,20 @@ class Watcher:
         [(version,)] = connection.execute("PRAGMA data_version")
         if version == self._version:
             return False
-        [(jobs, in_line)] = connection.execute(self._news)
-        if in_line or jobs != self._jobs:
+        [(*known, in_line)] = connection.execute(self._news)
+        if in_line or known != self._known:
             self._tell()
-        self._version, self._jobs = version, jobs
+        self._version, self._known = version, known
         return True
 
     def _tell(self) -> None:
+        self._call(self._bump)
+
+    def _call(self, function: Callable[..., object], *values: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._bump)
+            self._loop.call_soon_threadsafe(function, *values)
+
+
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

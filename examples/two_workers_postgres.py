@@ -34,7 +34,7 @@ async def worker(url: str) -> None:
 
 async def parent(url: str, workers: list[subprocess.Popen[bytes]]) -> None:
     async with build(url) as engine:
-        while (await engine.stats()).workers < len(workers):  # noqa: ASYNC110 -- another process sets no Event
+        while (await engine.stats()).workers < len(workers):
             await asyncio.sleep(0.05)
         jobs = [await engine.enqueue("work", {"number": number}) for number in range(JOBS)]
         shares = Counter([await job.wait(timeout=60) for job in jobs])

@@ -197,6 +197,6 @@ class Director:
 
 async def _until(look: Callable[[], Awaitable[T]]) -> T:
     """Look again and again, until what is seen is not empty; that."""
-    while not (seen := await look()):  # noqa: ASYNC110 -- other processes set no Event
+    while not (seen := await look()):
         await asyncio.sleep(LOOK_EVERY)
     return seen

@@ -3,48 +3,68 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import campaign, report
+from benchmarks import campaign, environments, page, report
+from benchmarks.campaign import Outcome, Settings
 from benchmarks.catalogue import POSTGRES, SQLITE
 from benchmarks.measures import MEASURES
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ", ".join(measure.name for measure in MEASURES if measure.order.workload != "growth")
 
 
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="The core of it, under three minutes.")] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="Other queues too, each in an environment that is made for it.")] = False,
     place: Annotated[list[str] | None, typer.Option("--on", help="sqlite or postgres; both by default.")] = None,
-    measure: Annotated[list[str] | None, typer.Option(help="Only this: " + ", ".join(m.name for m in MEASURES))] = None,
+    measure: Annotated[list[str] | None, typer.Option(help=f"Only this, or all that begin so: {NAMES}, growth.")] = None,
     system: Annotated[list[str] | None, typer.Option(help="Only this system.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Samples of each; 5, with --quick 3.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds a sample, roughly; 2, with --quick 0.4.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the result goes, as JSON.")] = Path("benchmarks/results/latest.json"),
+    largest: Annotated[int, typer.Option(help="Other jobs in the table, at the most, when growth is measured.")] = 100_000,
+    out: Annotated[Path, typer.Option(help="Where the result goes, as JSON.")] = ROOT / "benchmarks/results/latest.json",
+    again: Annotated[Path | None, typer.Option("--from", help="Measure nothing: show this result.")] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write docs/performance.md and its plots.")] = False,
 ) -> None:
     """Measure qengine on SQLite and on an embedded PostgreSQL, beside what the databases themselves can do."""
-    settings = campaign.Settings(
+    settings = Settings(
         places=place or (SQLITE, POSTGRES),
         measures=measure or (),
         names=system or (),
         rounds=rounds or (3 if quick else 5),
         seconds=seconds or (0.4 if quick else 2.0),
         quick=quick,
+        peers=peers,
+        largest=largest,
     )
+    if again is not None:
+        outcome = campaign.from_mapping(json.loads(again.read_text()))
+    else:
+        outcome = _measure(settings)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(campaign.as_mapping(outcome), indent=1) + "\n")
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=132)
+    report.show(outcome, console if console.is_terminal else Console(width=132))
+    if docs:
+        console.print(f"written: {page.write(outcome, ROOT / 'docs')}")
+
+
+def _measure(settings: Settings) -> Outcome:
+    # Beside the peers, everything runs in an environment with the same event loop (uvloop).
+    python: Any = environments.python if settings.peers else lambda entry: sys.executable
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("starting", total=None)
-        outcome = campaign.carry_out(
-            settings, told=lambda done, total, what: progress.update(bar, completed=done, total=total, description=what)
+        return campaign.carry_out(
+            settings, python, told=lambda done, total, what: progress.update(bar, completed=done, total=total, description=what)
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(campaign.as_mapping(outcome), indent=1) + "\n")
-    report.show(outcome, console)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks import processes
@@ -32,6 +32,8 @@ class Settings:
     peers: bool = False
     names: Sequence[str] = ()
     """Systems; none: all."""
+    largest: int = 100_000
+    """How many other jobs there are at the most when growth is measured."""
 
 
 @dataclass
@@ -95,13 +97,15 @@ def carry_out(settings: Settings, python: Pythons = lambda entry: sys.executable
 def _steps(settings: Settings, place: Place) -> Iterator[_Step]:
     chosen = [entry for entry in entries(place.name, peers=settings.peers) if not settings.names or entry.name in settings.names]
     for measure in MEASURES:
-        if settings.measures and measure.name not in settings.measures:
+        named = any(measure.name == name or measure.name.startswith(f"{name}-") for name in settings.measures)
+        if not named and (settings.measures or (measure.full_only and settings.quick)):
             continue
-        if measure.full_only and settings.quick:
+        if measure.order.workload == "growth" and measure.order.jobs > settings.largest:
             continue
         for number in range(1 if measure.once and settings.quick else settings.rounds):
             for entry in chosen:
-                if not entry.measures or measure.name in entry.measures:
+                wanted = entry.kind == "ours" if measure.ours_only else not entry.measures or measure.name in entry.measures
+                if wanted:
                     yield _Step(place, measure, entry, number)
 
 
@@ -132,8 +136,13 @@ def _take(outcome: Outcome, step: _Step, settings: Settings, python: Pythons) ->
     outcome.samples.append(Sample(place.name, measure.name, entry.name, step.round, figures))
 
 
+def from_mapping(found: dict[str, Any]) -> Outcome:
+    """Back from the JSON file."""
+    parts = dict(found)
+    samples = [Sample(**sample) for sample in parts.pop("samples")]
+    return Outcome(Settings(**parts.pop("settings")), samples=samples, **parts)
+
+
 def as_mapping(outcome: Outcome) -> Mapping[str, Any]:
     """For the JSON file."""
-    from dataclasses import asdict
-
     return asdict(outcome)

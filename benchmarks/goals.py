@@ -43,12 +43,16 @@ class Verdict:
         return self.value >= self.goal.bound if self.goal.at_least else self.value <= self.goal.bound
 
 
+def _on_both(title: str, measure: str, bound: float, other: str) -> tuple[Goal, ...]:
+    return tuple(Goal(title, place, measure, "rate", bound, other_measure=other) for place in (POSTGRES, SQLITE))
+
+
 GOALS = (
-    Goal("idle worker, of a core", SQLITE, "idle", "idle", 1.0, at_least=False, unit="%"),
-    Goal("idle worker and server, of a core", POSTGRES, "idle", "idle", 1.0, at_least=False, unit="%"),
-    Goal("pick-up in process, p50", SQLITE, "pickup", "p50", 5.0, at_least=False, unit="ms"),
+    Goal("idle worker, of a core", SQLITE, "idle", "idle", 0.5, at_least=False, unit="%"),
+    Goal("idle worker and server, of a core", POSTGRES, "idle", "idle", 0.5, at_least=False, unit="%"),
+    Goal("pick-up in process, p50", SQLITE, "pickup", "p50", 2.0, at_least=False, unit="ms"),
     Goal("pick-up in process, p50", POSTGRES, "pickup", "p50", 10.0, at_least=False, unit="ms"),
-    Goal("pick-up from another process, p50", SQLITE, "pickup-other", "p50", 30.0, at_least=False, unit="ms"),
+    Goal("pick-up from another process, p50", SQLITE, "pickup-other", "p50", 10.0, at_least=False, unit="ms"),
     Goal("pick-up from another process, p50", POSTGRES, "pickup-other", "p50", 10.0, at_least=False, unit="ms"),
     Goal("drain, ÷ bare engine", POSTGRES, "drain-100", "rate", 0.6, "bare engine"),
     Goal("drain, ÷ bare engine", SQLITE, "drain-100", "rate", 0.5, "bare engine"),
@@ -56,6 +60,9 @@ GOALS = (
     Goal("drain, ÷ the fastest peer", SQLITE, "drain-100", "rate", 5.0, "peers"),
     Goal("drain at concurrency 10, ÷ at 100", POSTGRES, "drain-10", "rate", 0.6, other_measure="drain-100"),
     Goal("drain at concurrency 10, ÷ at 100", SQLITE, "drain-10", "rate", 0.6, other_measure="drain-100"),
+    *_on_both("drain by two processes, ÷ one", "drain-2", 1.2, "drain-100"),
+    *_on_both("drain by four processes, ÷ two", "drain-4", 1.0, "drain-2"),
+    *_on_both("drain of 100 types, ÷ one", "drain-types-100", 0.5, "drain-100"),
     Goal("enqueue one by one, ÷ a raw INSERT", POSTGRES, "enqueue-one", "rate", 0.85, "raw asyncpg"),
     Goal("enqueue one by one, ÷ a raw INSERT", SQLITE, "enqueue-one", "rate", 0.85, "raw sqlite3"),
     Goal("enqueue one by one, ÷ the fastest peer", POSTGRES, "enqueue-one", "rate", 1.5, "peers"),

@@ -25,6 +25,8 @@ class Measure:
     processes: int = 1
     full_only: bool = False
     """Left out by `--quick`."""
+    ours_only: bool = False
+    """Looks inside qengine."""
     once: bool = False
     """One sample holds enough single observations; it is not repeated by `--quick`."""
     figures: Callable[[Results], dict[str, float]] = field(default=lambda results: {})
@@ -64,6 +66,14 @@ def pickup_figures(results: Results) -> dict[str, float]:
     return {name: latencies[min(int(len(latencies) * share), len(latencies) - 1)] for name, share in PERCENTILES.items()}
 
 
+def growth_figures(results: Results) -> dict[str, float]:
+    """Calls a second of each verb; a claim and a settle are of a hundred jobs."""
+    return {name: 1 / results[0][name] for name in GROWING}
+
+
+GROWING = ("enqueue", "claim", "settle", "promote", "stats")
+GROWTH_KINDS = ("waiting", "later", "finished", "processing", "unhandled", "suspects")
+GROWTH_SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 
@@ -92,6 +102,12 @@ def _drain(name: str, title: str, *, processes: int = 1, full_only: bool = True,
     )
 
 
+def _growth(kind: str, size: int) -> Measure:
+    order = Order("", "growth", kind=kind, jobs=size, types=2)
+    title = f"with {size:,} jobs {kind}"
+    return Measure(f"growth-{kind}-{size}", title, order, full_only=True, ours_only=True, figures=growth_figures)
+
+
 MEASURES = (
     _enqueue("one", "enqueue, one by one"),
     _enqueue("callers", "enqueue, 50 concurrent callers"),
@@ -113,5 +129,17 @@ MEASURES = (
         once=True,
         figures=pickup_figures,
     ),
+    _drain("drain-2", "drain, two processes", processes=2),
+    _drain("drain-4", "drain, four processes", processes=4),
+    _drain("drain-types-10", "drain, 10 types", types=10),
+    _drain("drain-types-100", "drain, 100 types", types=100),
+    Measure(
+        "drain-nap",
+        "drain, handlers of 10 ms, concurrency 100",
+        Order("", "drain", handler="nap", jobs=5000),
+        full_only=True,
+        figures=drain_figures,
+    ),
     Measure("idle", "idle worker", Order("", "idle", seconds=10, concurrency=10), once=True, figures=idle_figures),
+    *(_growth(kind, size) for kind in GROWTH_KINDS for size in GROWTH_SIZES),
 )

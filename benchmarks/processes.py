@@ -16,7 +16,7 @@ from benchmarks.orders import Order
 from benchmarks.subject import RESULT
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 25.0
+PATIENCE = 120.0
 """Seconds that one order may take."""
 
 

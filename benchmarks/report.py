@@ -9,7 +9,7 @@ from benchmarks.campaign import Outcome
 from benchmarks.catalogue import entries
 from benchmarks.figures import figure, ratio
 from benchmarks.goals import Verdict, judge
-from benchmarks.measures import MEASURES, PERCENTILES
+from benchmarks.measures import GROWING, GROWTH_KINDS, GROWTH_SIZES, MEASURES, PERCENTILES
 
 UNITS = {"rate": "jobs/s", "idle": "% of a core"} | dict.fromkeys(PERCENTILES, "ms")
 
@@ -18,6 +18,8 @@ def show(outcome: Outcome, console: Console) -> None:
     """Everything that was measured, and the goals."""
     for place, facts in outcome.places.items():
         console.print(_table(outcome, place, facts))
+        if (growth := growth_table(outcome, place)).rows:
+            console.print(growth)
     console.print(_goals(judge(outcome)))
     for what, why in outcome.failures.items():
         console.print(f"not measured: {what}: {why}", style="yellow", markup=False)
@@ -51,6 +53,26 @@ def _table(outcome: Outcome, place: str, facts: dict[str, object]) -> Table:
         if table.rows:
             table.add_section()
     return table
+
+
+def growth_table(outcome: Outcome, place: str) -> Table:
+    """Each verb with many other jobs, beside itself with a thousand."""
+    table = Table("other jobs", *GROWING, title=f"{place}: calls a second (÷ with {GROWTH_SIZES[0]:,})", title_justify="left")
+    for kind in GROWTH_KINDS:
+        for size in GROWTH_SIZES:
+            cells = [growth_cell(outcome, place, kind, size, verb) for verb in GROWING]
+            if any(cells):
+                table.add_row(f"{size:,} {kind}", *cells)
+    return table
+
+
+def growth_cell(outcome: Outcome, place: str, kind: str, size: int, verb: str) -> str:
+    """A rate, and its ratio to that with the fewest other jobs; empty when it was not measured."""
+    values = outcome.values(place, f"growth-{kind}-{size}", "qengine", verb)
+    least = outcome.values(place, f"growth-{kind}-{GROWTH_SIZES[0]}", "qengine", verb)
+    if not values:
+        return ""
+    return f"{figure(values).median:,.0f}" + (f" ({ratio(values, least).median:.2f})" if least else "")
 
 
 def _cells(values: list[float], name: str) -> tuple[str, str, str]:

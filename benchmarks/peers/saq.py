@@ -53,10 +53,12 @@ class SaqSubject(Subject):
         functions = [(name, run) for name in self.order.type_names]
         worker = Worker(queue, functions=functions, concurrency=self.order.concurrency)
         worker.SIGNALS = []
+        await queue.connect()
         try:
             await worker.start()
         finally:
             await worker.stop()
+            await queue.disconnect()
 
     async def unfinished(self) -> bool:
         return await self.asker.exists("saq_jobs", "status NOT IN ('complete', 'failed', 'aborted')")

@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,17 @@ from qengine import Engine
 
 def count(cli: Cli) -> int:
     return sum(cli.json("stats")["by_status"].values())
+
+
+def test_the_whole_way_in_real_processes(cli: Cli) -> None:
+    assert cli("enqueue", "add", "a=40", "b=2").stdout == "job 1 enqueued\n"
+    assert cli("enqueue", "fail", "message=no", "--max-attempts", "1", "--json").stdout.startswith("{")
+    cli("worker", "app:engine", "--once")
+    assert "dead (exhausted)" in cli("jobs").stdout
+    assert "result\n42\n" in cli("show", 1).stdout
+    assert cli("requeue", 2).stdout == "1 job requeued\n"
+    assert cli("cancel", 2).stdout == "1 job cancelled\n"
+    assert json.loads(cli("stats", "--json").stdout)["by_status"]["cancelled"] == 1
 
 
 def test_enqueue_from_pairs(cli: Cli) -> None:
@@ -22,7 +34,7 @@ def test_enqueue_from_pairs(cli: Cli) -> None:
 
 
 def test_enqueue_from_json(cli: Cli) -> None:
-    done = cli("enqueue", "send", "--payload", '{"to": "ü@example.com"}')
+    done = cli.inside("enqueue", "send", "--payload", '{"to": "ü@example.com"}')
     job_id = int(done.stdout.split()[1])
     assert done.stdout == f"job {job_id} enqueued\n"
     assert cli.job(job_id).payload == {"to": "ü@example.com"}
@@ -52,53 +64,28 @@ def test_enqueue_says_when_the_unique_key_was_taken(cli: Cli) -> None:
     first = cli.json("enqueue", "send", "--unique-key", "k")
     second = cli.json("enqueue", "send", "--unique-key", "k")
     assert (second["id"], second["existed"]) == (first["id"], True)
-    assert "nothing was stored" in cli("enqueue", "send", "--unique-key", "k").stdout
+    assert "nothing was stored" in cli.inside("enqueue", "send", "--unique-key", "k").stdout
     assert count(cli) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["--payload", "{bad"], "the payload is not JSON"),
-        (["--payload", "[1]"], "must be a JSON object"),
-        (["--payload", '{"a": NaN}'], "NaN is no JSON value"),
-        (["--payload", "{}", "a=1"], "not both"),
-        (["novalue"], "novalue is not key=value"),
-        (["=1"], "=1 is not key=value"),
-        (["a=1", "a=2"], "a is given twice"),
-        (["--at", "2030-01-01T00:00:00"], "with an offset"),
-        (["--at", "tomorrow"], "with an offset"),
-        (["--delay", "5", "--at", "2030-01-01T00:00:00Z"], "delay"),
-        (["--priority", "11"], "--priority"),
-        (["--delay", "-1"], "--delay"),
-        (["--delay", "nan"], "delay"),
-        (["--expires", "inf"], "expires"),
-        (["--bogus"], "--bogus"),
-    ],
-)
-def test_a_wrong_enqueue_stores_nothing(cli: Cli, arguments: list[str], says: str) -> None:
-    assert says in cli.fails("enqueue", "send", *arguments, code=2)
-    assert count(cli) == 0
 
 
 def test_an_applications_engine_checks_the_payload(cli: Cli) -> None:
     assert "'c'" in cli.fails("enqueue", "add", "a=1", "c=2", "--dsn", "app:engine", code=2)
     assert "a" in cli.fails("enqueue", "add", 'a="one"', "--dsn", "app:engine", code=2)
     assert count(cli) == 0
-    cli("enqueue", "add", "a=1", "--dsn", "app:engine")
+    cli.inside("enqueue", "add", "a=1", "--dsn", "app:engine")
     assert count(cli) == 1
 
 
 def test_requeue_by_id(cli: Cli) -> None:
     job_id = cli.dead()
-    assert cli("requeue", job_id).stdout == "1 job requeued\n"
+    assert cli.inside("requeue", job_id).stdout == "1 job requeued\n"
     job = cli.job(job_id)
     assert (job.status, job.attempts) == ("pending", 0)
 
 
 def test_requeue_names_each_job_that_it_left_alone(cli: Cli) -> None:
     dead, waiting = cli.dead(), cli.enqueue("add", {"a": 1})
-    done = cli("requeue", dead, waiting, 4711, dead, code=1)
+    done = cli.inside("requeue", dead, waiting, 4711, dead, code=1)
     assert done.stdout == "1 job requeued\n"
     first, second = done.stderr.splitlines()
     assert first == f"qengine: job {waiting} is pending and was not requeued"
@@ -108,7 +95,7 @@ def test_requeue_names_each_job_that_it_left_alone(cli: Cli) -> None:
 
 def test_requeue_by_filter_means_dead_jobs(cli: Cli) -> None:
     dead, other = cli.dead(), cli.enqueue("fail", {"message": "x"})
-    cli("cancel", other)
+    cli.inside("cancel", other)
     assert cli.json("requeue", "--type", "fail") == {"requeued": 1}
     assert (cli.job(dead).status, cli.job(other).status) == ("pending", "cancelled")
     assert cli.json("requeue", "--type", "fail", "--status", "cancelled") == {"requeued": 1}
@@ -125,9 +112,9 @@ def test_requeue_all(cli: Cli) -> None:
     first, second = cli.dead(), cli.dead()
     completed = cli.enqueue("add", {"a": 1})
     cli("worker", "app:engine", "--once")
-    assert cli("requeue", "--all").stdout == "2 jobs requeued\n"
+    assert cli.inside("requeue", "--all").stdout == "2 jobs requeued\n"
     assert [cli.job(i).status for i in (first, second, completed)] == ["pending", "pending", "completed"]
-    assert cli("requeue", "--all").stdout == "0 jobs requeued\n"
+    assert cli.inside("requeue", "--all").stdout == "0 jobs requeued\n"
 
 
 @pytest.mark.parametrize("command", ["requeue", "cancel"])
@@ -142,15 +129,15 @@ def test_nothing_named_is_refused(cli: Cli, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["requeue", "cancel"])
 def test_a_filter_that_matches_nothing_is_told_by_the_exit_code(cli: Cli, command: str) -> None:
-    assert cli(command, "--type", "unheard-of", code=1).stdout.startswith("0 jobs ")
+    assert cli.inside(command, "--type", "unheard-of", code=1).stdout.startswith("0 jobs ")
 
 
 def test_cancel(cli: Cli) -> None:
     first, second, later = cli.enqueue("add", {"a": 1}), cli.enqueue("other"), cli.enqueue("other", delay=60)
     assert cli.json("cancel", first) == {"cancelled": 1}
-    assert cli("cancel", first, code=1).stderr == f"qengine: job {first} is cancelled and was not cancelled\n"
+    assert cli.inside("cancel", first, code=1).stderr == f"qengine: job {first} is cancelled and was not cancelled\n"
     assert cli.json("cancel", "--type", "other", "--queue", "mail", code=1) == {"cancelled": 0}
-    assert cli("cancel", "--all").stdout == "2 jobs cancelled\n"
+    assert cli.inside("cancel", "--all").stdout == "2 jobs cancelled\n"
     assert [cli.job(i).status for i in (first, second, later)] == ["cancelled"] * 3
 
 
@@ -161,13 +148,13 @@ def test_migrate_reports_what_it_did(tmp_path: Path, url: str) -> None:
     assert applied
     assert applied[0].startswith("0001_")
     assert cli.json("migrate", url) == {"applied": []}
-    assert cli("migrate").stdout == "the schema is up to date\n"
+    assert cli.inside("migrate").stdout == "the schema is up to date\n"
     assert count(cli) == 0
 
 
 def test_migrate_prints_its_sql_and_touches_nothing(tmp_path: Path, url: str) -> None:
     cli = Cli(tmp_path, url)
-    assert "CREATE TABLE" in cli("migrate", "--sql").stdout
+    assert "CREATE TABLE" in cli.inside("migrate", "--sql").stdout
     cli.fails("stats", code=4)
 
 
@@ -177,6 +164,6 @@ def test_an_applications_engine_is_migrated_whatever_its_own_setting(tmp_path: P
     )
     cli = Cli(tmp_path, url)
     assert "qengine migrate" in cli.fails("stats", "app:engine", code=4)
-    assert "0001_" in cli("migrate", "app:engine").stdout
+    assert "0001_" in cli.inside("migrate", "app:engine").stdout
     assert Engine(url).registry.names == ()
-    cli("stats", "app:engine")
+    cli.inside("stats", "app:engine")

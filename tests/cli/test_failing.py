@@ -70,7 +70,7 @@ def test_a_module_that_does_not_import(cli: Cli, source: str, says: str) -> None
 
 def test_an_engine_inside_an_object(cli: Cli) -> None:
     (cli.folder / "nested.py").write_text("import app\nclass settings:\n    engine = app.engine\n")
-    cli("stats", "nested:settings.engine")
+    cli.inside("stats", "nested:settings.engine")
 
 
 def test_the_place_may_be_the_argument(cli: Cli) -> None:
@@ -80,7 +80,7 @@ def test_the_place_may_be_the_argument(cli: Cli) -> None:
 
 
 def test_dsn_beats_the_environment(cli: Cli) -> None:
-    cli("stats", "--dsn", cli.url, env={"QENGINE_URL": "oracle://host/db"})
+    cli.inside("stats", "--dsn", cli.url, env={"QENGINE_URL": "oracle://host/db"})
 
 
 def test_a_server_that_is_not_there(cli: Cli) -> None:
@@ -124,11 +124,36 @@ def test_wrong_usage(cli: Cli, arguments: list[str], says: str) -> None:
     assert says in cli.fails(*arguments, code=2)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--payload", "{bad"], "the payload is not JSON"),
+        (["--payload", "[1]"], "must be a JSON object"),
+        (["--payload", '{"a": NaN}'], "NaN is no JSON value"),
+        (["--payload", "{}", "a=1"], "not both"),
+        (["novalue"], "novalue is not key=value"),
+        (["=1"], "=1 is not key=value"),
+        (["a=1", "a=2"], "a is given twice"),
+        (["--at", "2030-01-01T00:00:00"], "with an offset"),
+        (["--at", "tomorrow"], "with an offset"),
+        (["--delay", "5", "--at", "2030-01-01T00:00:00Z"], "delay"),
+        (["--priority", "11"], "--priority"),
+        (["--delay", "-1"], "--delay"),
+        (["--delay", "nan"], "delay"),
+        (["--expires", "inf"], "expires"),
+        (["--bogus"], "--bogus"),
+    ],
+)
+def test_a_wrong_enqueue_stores_nothing(cli: Cli, arguments: list[str], says: str) -> None:
+    assert says in cli.fails("enqueue", "send", *arguments, code=2)
+    assert cli.engine(lambda engine: engine.jobs()) == []
+
+
 def test_help_and_version(cli: Cli) -> None:
-    assert "Exit codes" in cli("--help").stdout
-    assert "Exit codes" in cli("requeue", "-h").stdout
-    assert cli(code=2).stdout == cli("--help").stdout
-    assert re.fullmatch(r"qengine \d+\.\d+\.\d+\n", cli("--version").stdout)
+    assert "Exit codes" in cli.inside("--help").stdout
+    assert "Exit codes" in cli.inside("requeue", "-h").stdout
+    assert cli.inside(code=2).stdout == cli.inside("--help").stdout
+    assert re.fullmatch(r"qengine \d+\.\d+\.\d+\n", cli.inside("--version").stdout)
 
 
 def test_the_documentation_names_every_exit_code_and_command() -> None:
@@ -189,10 +214,11 @@ def test_an_interrupted_command(cli: Cli) -> None:
     assert done.stdout == ""
 
 
-def test_the_command_uses_the_public_api_only() -> None:
+def test_the_command_uses_what_is_public() -> None:
+    public = {"qengine", "qengine.backends", "qengine.backends.protocol"}
     for file in Path(qengine.cli.__file__).parent.glob("*.py"):
-        imported = re.findall(r"^(?:from|import) (qengine\S*)", file.read_text(), re.M)
-        assert all(name == "qengine" or name.startswith("qengine.cli") for name in imported), (file.name, imported)
+        imported = set(re.findall(r"^(?:from|import) (qengine\S*)", file.read_text(), re.MULTILINE))
+        assert {name for name in imported if not name.startswith("qengine.cli")} <= public, file.name
 
 
 def test_the_module_is_the_command(cli: Cli) -> None:

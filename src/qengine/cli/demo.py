@@ -49,13 +49,17 @@ class World:
     tries: Counter[str] = field(default_factory=Counter)
     repaired: bool = False
 
+    def finished(self, type: str) -> None:
+        """Note that a job of this type was done."""
+        self.done.append(type)
+
 
 def declare(engine: Engine, world: World) -> None:
     """Register the demo's three tasks."""
 
     @engine.task("process_reply", priority=1)
     async def process_reply(sender: str) -> None:
-        world.done.append("process_reply")
+        world.finished("process_reply")
 
     @engine.task("send_email", priority=4, max_attempts=DEFERRALS + 1, retry=wait_fixed(RETRY_AFTER))
     async def send_email(to: str) -> str:
@@ -64,13 +68,13 @@ def declare(engine: Engine, world: World) -> None:
             raise ValueError("550 no such user here")
         if world.tries[to] <= DEFERRALS:
             raise ConnectionError("451 busy, try again later")
-        world.done.append("send_email")
+        world.finished("send_email")
         return f"250 accepted for {to}"
 
     @engine.task("enrich_website", priority=7)
     async def enrich_website(site: str) -> None:
         await asyncio.sleep(ENRICHMENT_TAKES)
-        world.done.append("enrich_website")
+        world.finished("enrich_website")
 
 
 def demo(

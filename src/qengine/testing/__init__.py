@@ -2,6 +2,7 @@
 
 - `FakeClock`: time that moves when told to.
 - `qengine.testing.fixtures`: pytest fixtures, there in every test once qengine is installed.
+- `qengine.testing.faults`: a database that fails, hangs or loses its answers where you say.
 - `BackendFactory` and `qengine.testing.conformance`: the rules that every backend keeps, as a pytest suite.
 - `PostgresServer`: a real PostgreSQL for a test session.
 

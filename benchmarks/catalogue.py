@@ -114,6 +114,15 @@ PEERS = (
     _peer("chancy", POSTGRES, "chancy", "settlements in memory can be lost", *(1180, 2340, 4370, 3000), measures=_ONE_TYPE),
     _peer("saq", POSTGRES, "saq", "settling has no fence; rows are kept for ten minutes", *(1200, 2250, 2280, 830)),
     _peer("procrastinate", POSTGRES, "procrastinate", "settling has no fence", *(910, 1960, 12_900, 740)),
+    Entry(
+        "graphile-worker",
+        POSTGRES,
+        "benchmarks/peers/graphile_worker/subject.mjs",
+        {"enqueue-one": 1500, "enqueue-callers": 4000, "enqueue-bulk": 30_000, "drain": 30_000},
+        requirements="graphile_worker",
+        leaves_out="Node.js; deletes rows that are done; no result; no fence",
+        node=True,
+    ),
     _peer(
         "huey",
         SQLITE,

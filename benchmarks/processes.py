@@ -30,7 +30,7 @@ class SubjectProcess:
     def __init__(self, python: str, module: str, order: Order) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [python, "-m", "benchmarks.subject", module, order.as_json()],
+            [*_program(python, module), order.as_json()],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
             stdin=subprocess.PIPE,
@@ -85,6 +85,12 @@ class SubjectProcess:
         self._log.seek(0)
         last = [line for line in self._log.read().splitlines() if line.strip()][-1:]
         return SubjectFailed(f"{self._module} ended with code {self._process.returncode}: {' '.join(last)[:300]}")
+
+
+def _program(interpreter: str, module: str) -> list[str]:
+    if module.endswith(".mjs"):
+        return [interpreter, str(ROOT / module)]
+    return [interpreter, "-m", "benchmarks.subject", module]
 
 
 def run(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from qengine.cli import act, demo, read, worker
+from qengine.cli import act, demo, read, torture, worker
 from qengine.cli.errors import EPILOG, ExitCode, report
 
 app = typer.Typer(
@@ -38,6 +38,9 @@ def root(
 
 for command in (worker.worker, read.stats, read.jobs, read.show, act.enqueue, act.requeue, act.cancel, act.migrate, demo.demo):
     app.command(epilog=EPILOG)(command)
+
+# It reads its own options, --help among them.
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(torture.torture)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Literal
 
 import pytest
 
@@ -230,14 +231,19 @@ class TestPausedClaims(Suite):
         await backend.pause("type", "a")
         assert [claim.id for claim in await backend.claim(demand("a", "b", limit=3))] == ids
 
-    async def test_a_pause_ends_by_itself(self, backend: QueueBackend, clock: FakeClock) -> None:
+    @pytest.mark.parametrize("kind", ["type", "queue"])
+    @pytest.mark.parametrize("types", [("a",), ("a", "b")], ids=["one type", "two types"])
+    async def test_a_pause_ends_by_itself(
+        self, backend: QueueBackend, clock: FakeClock, kind: Literal["type", "queue"], types: tuple[str, ...]
+    ) -> None:
         """From its end on, a pause holds nothing back, although nobody has resumed."""
-        [job_id] = await put(backend)
-        await backend.pause("type", "a", 30.0)
+        ids = await put(backend, *[NewJob(name, queue="a") for name in types])
+        await backend.pause(kind, "a", 30.0)
         clock.advance(29)
-        assert await backend.claim(demand()) == []
+        held = ids if kind == "queue" else ids[:1]
+        assert [claim.id for claim in await backend.claim(demand(*types))] == [job_id for job_id in ids if job_id not in held]
         clock.advance(1.5)
-        assert [claim.id for claim in await backend.claim(demand())] == [job_id]
+        assert [claim.id for claim in await backend.claim(demand(*types))] == held
 
 
 class TestSuspects(Suite):

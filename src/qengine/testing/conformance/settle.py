@@ -194,6 +194,15 @@ class TestSettle(Suite):
         assert await backend.errors(job_id) == expected
         assert (await row(backend, job_id)).last_error == "error 3"
 
+    async def test_the_history_has_the_attempt_that_was_made(self, backend: QueueBackend) -> None:
+        """Its number is that of the claim, also when the attempt is given back."""
+        claim = await start_one(backend)
+        await backend.settle([failed(claim, 0)], WORKER)
+        [claim] = await backend.claim(demand())
+        await backend.settle([failed(claim, 0, spent=False)], WORKER)
+        assert [error.attempt for error in await backend.errors(claim.id)] == [1, 2]
+        assert (await row(backend, claim.id)).attempts == 1
+
     @pytest.mark.parametrize("result", [None, "1"], ids=["no result", "result"])
     @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.PENDING, Status.DEAD, Status.CANCELLED])
     async def test_a_run_that_ended_clears_the_crashes(

@@ -41,10 +41,10 @@ def claim(connection: sqlite3.Connection, demand: Demand, now: float) -> list[tu
 def _waiting(connection: sqlite3.Connection, lane: str) -> list[str]:
     """The queues in which any job is in line."""
     found: list[str] = []
-    text = SQL["line_queues" + lane]
-    past: str | None = ""
-    while past is not None:
-        [(past,)] = connection.execute(text, {"past": past})
-        if past is not None:
-            found.append(past)
-    return found
+    text, least = SQL["line_queues" + lane], ""
+    while True:
+        [(queue,)] = connection.execute(text, {"least": least})
+        if queue is None:
+            return found
+        found.append(queue)
+        least = queue + "\0"  # the text that comes right after it

@@ -49,6 +49,7 @@ class Options:
     def parse(cls, url: str, options: Mapping[str, Any]) -> Options:
         """Read a URL and its options, which win over those of the URL's query."""
         location, _, query = url.partition("://")[2].partition("?")
+        path = _path(unquote(location))
         try:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
         except ValueError as error:
@@ -61,7 +62,7 @@ class Options:
         if durability not in ("normal", "full"):
             raise ConfigurationError(f"durability={durability!r}: write normal or full")
         return cls(
-            path=_path(unquote(location)),
+            path=path,
             durability=durability,
             busy_timeout=_seconds("busy_timeout", given.get("busy_timeout", 30.0)),
             poll=_seconds("poll", given.get("poll", 0.01)),
@@ -105,7 +106,9 @@ def connect(options: Options, *, timeout: float = 0.0) -> sqlite3.Connection:
     """Open the file, in the calling thread. `timeout`: seconds that SQLite itself waits for a lock."""
     connection = sqlite3.connect(options.path, timeout=timeout, isolation_level=None, cached_statements=256)
     try:
-        connection.execute(f"PRAGMA synchronous = {'FULL' if options.durability == 'full' else 'NORMAL'}")
+        synchronous = f"PRAGMA synchronous = {'FULL' if options.durability == 'full' else 'NORMAL'}"
+        # This reads the file, which is locked for a moment while another process makes it.
+        patiently(lambda: connection.execute(synchronous), options.busy_timeout)
     except BaseException:
         connection.close()
         raise

@@ -1,0 +1,205 @@
+"""Being woken by other processes: told by the system, or by looking; and not woken for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from qengine.backends.protocol import Demand, JobFilter, Settlement
+from qengine.backends.sqlite import SQLiteBackend, wake
+from qengine.backends.sqlite.inotify import Inotify
+from qengine.job import NewJob, Status
+
+pytestmark = pytest.mark.anyio
+
+Open: TypeAlias = Callable[..., Coroutine[Any, Any, SQLiteBackend]]
+
+PROCESS = """
+    import asyncio, sys
+    from qengine.backends import open_backend
+    from qengine.job import NewJob
+
+    async def main():
+        backend = open_backend(sys.argv[1])
+        await backend.open()
+        for line in sys.stdin:
+            await backend.enqueue([NewJob("a", delay=float(line))])
+        await backend.close()
+
+    asyncio.run(main())
+"""
+
+
+def no_inotify(path: str) -> Inotify:
+    raise OSError("none left")
+
+
+@pytest.mark.parametrize("way", ["told", "looking"])
+async def test_another_process_wakes(opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Each of its enqueues, due now or later, one after another: none is missed."""
+    if way == "looking":
+        monkeypatch.setattr(wake, "Inotify", no_inotify)
+    backend = await opened()
+    command = [sys.executable, "-c", textwrap.dedent(PROCESS), f"sqlite:///{path}"]
+    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    async with asyncio.timeout(60):
+        for n in range(10):
+            seen = backend.wakes
+            waiting = asyncio.create_task(backend.wake(seen))
+            process.stdin.write(b"3600\n" if n % 2 else b"0\n")
+            while len(await backend.query(JobFilter(), limit=100)) <= n:
+                await waiting
+                waiting = asyncio.create_task(backend.wake(backend.wakes))
+            waiting.cancel()
+            await backend.claim(Demand("w", {"a": 9}, 9, 60))
+        process.stdin.close()
+        await process.wait()
+
+
+async def test_where_nobody_tells_it_begins_to_look(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system on which the watch never speaks: the safety net catches it, and soon it polls."""
+    waits: list[float] = []
+
+    class Deaf(Inotify):
+        def wait(self, seconds: float) -> bool:
+            waits.append(seconds)
+            super().wait(0.001)
+            return False
+
+    monkeypatch.setattr(wake, "Inotify", Deaf)
+    backend, other = await opened(), await opened()
+    async with asyncio.timeout(30):
+        for _ in range(8):
+            seen = backend.wakes
+            await other.enqueue([NewJob("a")])
+            assert await backend.wake(seen) > seen
+        before = len(waits)
+        await asyncio.sleep(0.05)
+        assert len(waits) == before
+
+
+async def test_it_wakes_for_nothing_that_cannot_matter(opened: Open) -> None:
+    """Claims, settlements, heartbeats and the like of others, while nothing is in line."""
+    backend, other = await opened(), await opened()
+    jobs = await other.enqueue([NewJob("a") for _ in range(20)])
+    claims = await other.claim(Demand("w", {"a": 20}, 20, 60))
+    assert len(claims) == len(jobs)
+    seen = backend.wakes
+    waiting = asyncio.create_task(backend.wake(seen))
+    await asyncio.sleep(0.3)
+    seen = backend.wakes
+    if waiting.done():
+        waiting = asyncio.create_task(backend.wake(seen))
+    for claim in claims:
+        await other.extend([claim.lease], 60)
+        await other.settle([Settlement(claim.id, claim.token, Status.COMPLETED)], "w")
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert backend.wakes == seen
+    await other.requeue(JobFilter(), 1)
+    async with asyncio.timeout(20):
+        assert await waiting > seen
+
+
+async def test_while_nobody_waits_nobody_looks(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[None] = []
+    real = wake.Watcher._look
+
+    def look(self: wake.Watcher, connection: sqlite3.Connection) -> bool:
+        looks.append(None)
+        return real(self, connection)
+
+    monkeypatch.setattr(wake.Watcher, "_look", look)
+    monkeypatch.setattr(wake, "Inotify", no_inotify)
+    backend, other = await opened(), await opened()
+    before = len(looks)
+    await asyncio.sleep(0.1)
+    assert len(looks) == before
+    waiting = asyncio.create_task(backend.wake(backend.wakes))
+    async with asyncio.timeout(20):
+        while len(looks) < before + 5:
+            await asyncio.sleep(0.01)
+    await other.enqueue([NewJob("a")])
+    await waiting
+    await asyncio.sleep(0.05)
+    after = len(looks)
+    await asyncio.sleep(0.1)
+    assert len(looks) == after
+
+
+async def test_idle_it_costs_next_to_nothing(opened: Open) -> None:
+    """The watch itself, told by the system: under half a percent of a core."""
+    backend = await opened()
+    waiting = asyncio.create_task(backend.wake(backend.wakes))
+    await asyncio.sleep(0.5)
+    began = os.times()
+    await asyncio.sleep(2)
+    ended = os.times()
+    waiting.cancel()
+    assert (ended.user + ended.system) - (began.user + began.system) <= 0.05
+
+
+async def test_trouble_wakes_and_passes(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in the watcher wakes those who wait, who then meet it themselves; it goes on with a fresh connection."""
+    real = wake.Watcher._look
+    broken = True
+
+    def look(self: wake.Watcher, connection: sqlite3.Connection) -> bool:
+        if broken and self._ready.done():
+            raise sqlite3.DatabaseError("disk I/O error")
+        return real(self, connection)
+
+    monkeypatch.setattr(wake.Watcher, "_look", look)
+    backend, other = await opened(), await opened()
+    async with asyncio.timeout(20):
+        seen = await backend.wake(backend.wakes)
+        broken = False
+        await other.enqueue([NewJob("a")])
+        while await backend.wake(seen) and not await backend.query(JobFilter(), limit=1):
+            seen = backend.wakes
+
+
+async def test_a_backend_without_polling_still_wakes_itself(opened: Open) -> None:
+    backend, other = await opened(poll=0), await opened(poll=0)
+    seen = backend.wakes
+    waiting = asyncio.create_task(backend.wake(seen))
+    await other.enqueue([NewJob("a")])
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await backend.enqueue([NewJob("a")])
+    assert await waiting == seen + 1
+
+
+def test_inotify_tells_of_writes(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("a")
+    watch = Inotify(str(file))
+    try:
+        assert not watch.wait(0)
+        file.write_text("b")
+        assert watch.wait(10)
+        assert not watch.wait(0)
+        watch.ring()
+        assert not watch.wait(10)
+    finally:
+        watch.close()
+
+
+def test_inotify_where_it_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="inotify_add_watch"):
+        Inotify(str(tmp_path / "none"))
+    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(OSError, match="no inotify"):
+        Inotify(str(tmp_path))

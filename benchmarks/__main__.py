@@ -47,24 +47,31 @@ def bench(
     if again is not None:
         outcome = campaign.from_mapping(json.loads(again.read_text()))
     else:
-        outcome = _measure(settings)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(campaign.as_mapping(outcome), indent=1) + "\n")
+        outcome = _measure(settings, out)
+        _save(outcome, out)
     console = Console()
     report.show(outcome, console if console.is_terminal else Console(width=132))
     if docs:
         console.print(f"written: {page.write(outcome, ROOT / 'docs')}")
 
 
-def _measure(settings: Settings) -> Outcome:
+def _measure(settings: Settings, out: Path) -> Outcome:
     # Beside the peers, everything runs in an environment with the same event loop (uvloop).
     python: Any = environments.python if settings.peers else lambda entry: sys.executable
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("starting", total=None)
-        return campaign.carry_out(
-            settings, python, told=lambda done, total, what: progress.update(bar, completed=done, total=total, description=what)
-        )
+
+        def told(outcome: Outcome, done: int, total: int, following: str) -> None:
+            _save(outcome, out)
+            progress.update(bar, completed=done, total=total, description=following)
+
+        return campaign.carry_out(settings, python, told=told)
+
+
+def _save(outcome: Outcome, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(campaign.as_mapping(outcome), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,8 +77,16 @@ class _Step:
     round: int
 
 
-def carry_out(settings: Settings, python: Pythons = lambda entry: sys.executable, *, told: Any = None) -> Outcome:
-    """Do the run. `told` is called with (steps done, steps in all, what comes next) before each step."""
+def carry_out(
+    settings: Settings,
+    python: Pythons = lambda entry: sys.executable,
+    *,
+    told: Callable[[Outcome, int, int, str], None] = lambda outcome, done, total, following: None,
+) -> Outcome:
+    """Do the run. `told` hears before each step: what was found so far, steps done, steps in all, and what comes next.
+
+    An interruption (Ctrl-C) ends the run early, with what was found.
+    """
     outcome = Outcome(settings, machine())
     began = time.monotonic()
     with ExitStack() as stack:
@@ -86,10 +95,11 @@ def carry_out(settings: Settings, python: Pythons = lambda entry: sys.executable
             place: Place = SQLitePlace() if name == SQLITE else stack.enter_context(PostgresPlace())
             outcome.places[name] = place.facts()
             steps += list(_steps(settings, place))
-        for done, step in enumerate(steps):
-            if told is not None:
-                told(done, len(steps), f"{step.place.name}: {step.measure.title}, {step.entry.name}")
-            _take(outcome, step, settings, python)
+        with contextlib.suppress(KeyboardInterrupt):
+            for done, step in enumerate(steps):
+                outcome.seconds = time.monotonic() - began
+                told(outcome, done, len(steps), f"{step.place.name}: {step.measure.title}, {step.entry.name}")
+                _take(outcome, step, settings, python)
     outcome.seconds = time.monotonic() - began
     return outcome
 

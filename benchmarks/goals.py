@@ -54,6 +54,8 @@ GOALS = (
     Goal("pick-up in process, p50", POSTGRES, "pickup", "p50", 10.0, at_least=False, unit="ms"),
     Goal("pick-up from another process, p50", SQLITE, "pickup-other", "p50", 10.0, at_least=False, unit="ms"),
     Goal("pick-up from another process, p50", POSTGRES, "pickup-other", "p50", 10.0, at_least=False, unit="ms"),
+    Goal("pick-up in process, ÷ a bare NOTIFY and claim", POSTGRES, "pickup", "p50", 2.0, "raw asyncpg", at_least=False),
+    Goal("pick-up from another process, ÷ the same", POSTGRES, "pickup-other", "p50", 2.0, "raw asyncpg", at_least=False),
     Goal("drain, ÷ bare engine", POSTGRES, "drain-100", "rate", 0.6, "bare engine"),
     Goal("drain, ÷ bare engine", SQLITE, "drain-100", "rate", 0.5, "bare engine"),
     Goal("drain, ÷ the fastest peer", POSTGRES, "drain-100", "rate", 2.0, "peers"),

@@ -65,7 +65,7 @@ def test_another_contract_is_refused(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "qengine.ConfigurationError: the backend for lite-outdated:// speaks contract 0, this qengine 1; "
-        "install a matching release of it"
+        "install a matching release"
     )
     assert not (tmp_path / "jobs.db").exists()
 

@@ -189,12 +189,10 @@ class Connections:
                 connection = self._idle.pop()
                 if not connection.is_closed():
                     break
-                self._forget(connection)
             else:
                 with translated():
                     connection = await connect(self._url, self._options, self._session)
-                connection.add_termination_listener(self._forget)
-                self.pids.add(connection.get_server_pid())
+                self._remember(connection)
         except BaseException:
             self._room.release()
             raise
@@ -205,8 +203,8 @@ class Connections:
         self._lent.discard(connection)
         self._room.release()
         if connection.is_closed():
-            self._forget(connection)
-        elif _is_sound(error) and not self.closed and not connection.is_in_transaction():
+            return
+        if _is_sound(error) and not self.closed and not connection.is_in_transaction():
             self._idle.append(connection)
         else:
             self._drop(connection)
@@ -214,18 +212,15 @@ class Connections:
     def _drop(self, connection: Connection) -> None:
         # A call that was cut short (cancelled, timed out) left an answer on its way: the connection is not used
         # again, and closed aside, as that may wait for the answer.
-        task = asyncio.create_task(self._finish(connection))
+        task = asyncio.create_task(close_quietly(connection))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _finish(self, connection: Connection) -> None:
-        await close_quietly(connection)
-        self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
+    def _remember(self, connection: Connection) -> None:
+        # The number is bound here: a connection that has ended no longer knows it.
         pid = connection.get_server_pid()
-        if pid is not None:
-            self.pids.discard(pid)
+        self.pids.add(pid)
+        connection.add_termination_listener(lambda _: self.pids.discard(pid))
 
 
 def _is_sound(error: BaseException | None) -> bool:

@@ -1,4 +1,5 @@
--- Write down how runs ended, each under its fence, and the failed attempts into the history; the ids that held.
+-- Write down how runs ended, each under its fence, and the failed attempts into the history; the ids that held. Other
+-- processes are told when a job is in line again.
 WITH clock AS (
   SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now
 ), ends AS (
@@ -26,9 +27,10 @@ WITH clock AS (
     completed_at = CASE WHEN NOT s.again THEN s.now END
   FROM ends AS s
   WHERE j.id = ANY(ARRAY[s.id]) AND j.lease_token = s.token
-  RETURNING j.id, j.attempts + CASE WHEN s.spent THEN 0 ELSE 1 END AS attempt, j.started_at, s.now, s.logged, s.error, s.traceback
+  RETURNING j.id, j.rank IS NOT NULL AS came, j.attempts + CASE WHEN s.spent THEN 0 ELSE 1 END AS attempt, j.started_at, s.now,
+    s.logged, s.error, s.traceback
 ), history AS (
   INSERT INTO {schema}.qengine_errors (job_id, attempt, worker, started_at, ended_at, error, traceback)
   SELECT id, attempt, :worker::text, started_at, now, coalesce(error, ''), traceback FROM settled WHERE logged
 )
-SELECT id FROM settled;
+SELECT id, (SELECT CASE WHEN bool_or(came) THEN pg_notify(:channel::text, '') END FROM settled) AS notified FROM settled;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import signal
 from typing import Any
 
 from qengine import codec
@@ -19,6 +20,8 @@ _CODECS: dict[tuple[str, str], tuple[Any, PayloadCodec]] = {}
 
 def call_by_name(module: str, qualname: str, payload: str) -> str:
     """Call the function `qualname` of `module` with the arguments in `payload`; its result, as JSON text."""
+    # Ctrl-C in a terminal reaches every process of the group. When to stop is for the worker alone to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     fn, arguments = _function(module, qualname)
     try:
         return codec.encode(fn(**arguments.decode(payload)), what=f"the result of {qualname}")

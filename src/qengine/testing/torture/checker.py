@@ -294,14 +294,17 @@ def checkpoints_last(history: History) -> Iterator[Violation]:
 
 
 def an_end_is_an_end(history: History) -> Iterator[Violation]:
-    """After a completion that a handler saw committed, the job never runs again (judged by the ledgers alone)."""
-    completed: dict[int, float] = {}
-    for event in history.events:
-        if event.kind == "write" and event.facts["op"] == "transaction" and event.facts["answer"] == "accepted":
-            completed.setdefault(event.facts["job"], event.t)
-        elif event.kind == "begin" and event.facts["job"] in completed:
-            text = f"job {event.facts['job']} ran again after it was completed: {event}"
-            yield Violation("a job that has ended does not run again", text, event.facts["job"])
+    """After a completion that a handler saw committed, the job is not given out again (judged by the ledgers alone)."""
+    completed: dict[int, int] = {}
+    for event in history.of_kind("write"):
+        if event.facts["op"] == "transaction" and event.facts["answer"] == "accepted":
+            completed[event.facts["job"]] = event.facts["token"]
+    for begin in history.begins:
+        # A holder that was frozen may begin late under an old token; whatever it writes is refused.
+        by = completed.get(begin.facts["job"])
+        if by is not None and begin.facts["token"] > by:
+            text = f"job {begin.facts['job']} ran again after it was completed under token {by}: {begin}"
+            yield Violation("a job that has ended does not run again", text, begin.facts["job"])
 
 
 # -- effects

@@ -162,7 +162,8 @@ class Cluster:
             member.doom = "its own hand"  # poison; the checker asks whether there was any
         took = None if member.asked_at is None else round(time.monotonic() - member.asked_at, 2)
         self._ledger.write("exit", victim=member.pid, name=member.name, status=status, why=member.doom, took=took)
-        asked_and_failed = member.asked_at is not None and status != 0
+        # One that was asked before it was ready to listen dies of the signal itself.
+        asked_and_failed = member.asked_at is not None and status not in (0, -signal.SIGTERM)
         if member.doom is None or asked_and_failed:
             self.odd_ends.append(f"{member.name}[{member.pid}] ended by itself with status {status}; {_tail(member.log)}")
 

@@ -165,6 +165,21 @@ async def test_a_lock_that_is_held_for_a_while_is_waited_for(opened: Open, path:
         assert len(await waiting) == 1
 
 
+async def test_a_file_that_another_process_is_making_is_waited_for(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("CREATE TABLE application (x)")
+        backend = open_backend(f"sqlite:///{path}")
+        opening = asyncio.create_task(backend.open())
+        await asyncio.sleep(0.1)
+        assert not opening.done()
+        other.execute("COMMIT")
+        async with asyncio.timeout(20):
+            await opening
+        await backend.migrate()
+        await backend.close()
+
+
 async def test_closing_does_not_wait_for_a_lock(opened: Open, path: Path) -> None:
     backend = await opened()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from qengine.backends.protocol import Demand, JobFilter, Settlement
+from qengine.backends.protocol import BackendSettings, Claim, Demand, JobFilter, Settlement
 from qengine.backends.sqlite import SQLiteBackend, wake
 from qengine.backends.sqlite.inotify import Inotify
 from qengine.job import NewJob, Status
+from qengine.testing.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -78,14 +79,22 @@ async def test_where_nobody_tells_it_begins_to_look(opened: Open, monkeypatch: p
 
     monkeypatch.setattr(wake, "Inotify", Deaf)
     backend, other = await opened(), await opened()
+
+    async def keep_waiting() -> None:
+        while True:
+            await backend.wake(backend.wakes)
+
+    waiting = asyncio.create_task(keep_waiting())
     async with asyncio.timeout(30):
-        for _ in range(8):
+        for _ in range(10):
             seen = backend.wakes
+            await asyncio.sleep(0.02)
             await other.enqueue([NewJob("a")])
             assert await backend.wake(seen) > seen
         before = len(waits)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         assert len(waits) == before
+    waiting.cancel()
 
 
 async def test_it_wakes_for_nothing_that_cannot_matter(opened: Open) -> None:
@@ -178,6 +187,41 @@ async def test_a_backend_without_polling_still_wakes_itself(opened: Open) -> Non
     assert not waiting.done()
     await backend.enqueue([NewJob("a")])
     assert await waiting == seen + 1
+
+
+async def test_everything_that_brings_work_wakes(opened: Open) -> None:
+    """At once, in the process that did it; what brings none does not."""
+    clock = FakeClock()
+    backend = await opened(poll=0, settings=BackendSettings(clock=clock))
+    await backend.enqueue([NewJob("a", delay=5), *[NewJob("b")] * 4])
+    claims = await backend.claim(Demand("w", {"b": 4}, 4, 60))
+
+    async def wakes(work: Coroutine[Any, Any, object]) -> int:
+        before = backend.wakes
+        await work
+        return backend.wakes - before
+
+    def end(claim: Claim, status: Status) -> Coroutine[Any, Any, object]:
+        return backend.settle([Settlement(claim.id, claim.token, status, delay=5)], "w")
+
+    assert await wakes(backend.promote_due(9)) == 0
+    clock.advance(6)
+    assert await wakes(backend.promote_due(9)) == 1
+    assert await wakes(end(claims[0], Status.COMPLETED)) == 0
+    assert await wakes(end(claims[1], Status.FAILED)) == 1
+    assert await wakes(end(claims[2], Status.PENDING)) == 1
+    assert await wakes(backend.reclaim(9, max_crashes=5, lease=60)) == 0
+    clock.advance(60)
+    assert await wakes(backend.reclaim(9, max_crashes=5, lease=60)) == 1
+    [claim] = await backend.claim(Demand("w", {"b": 1}, 1, 60))
+    assert await wakes(backend.disown("w", [claim.lease])) == 0
+    assert await wakes(backend.disown("w", [])) == 1
+    assert await wakes(backend.cancel(JobFilter(), 9)) == 0
+    assert await wakes(backend.requeue(JobFilter(ids=[]), 9)) == 0
+    assert await wakes(backend.requeue(JobFilter(), 9)) == 1
+    assert await wakes(backend.pause("type", "a")) == 0
+    assert await wakes(backend.resume("type", "a")) == 1
+    assert await wakes(backend.resume("type", "a")) == 0
 
 
 def test_inotify_tells_of_writes(tmp_path: Path) -> None:

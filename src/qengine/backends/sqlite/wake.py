@@ -120,10 +120,11 @@ class Watcher:
             self._inotify = self._inotify or Inotify(f"{self._options.path}-wal")
         self._call(_resolve, self._ready)
         self._wanted.wait()
-        missed, step = 0, len(_AGAIN)
+        missed, step, silent = 0, len(_AGAIN), False
         while not self._stop.is_set():
-            self._look(connection)
-            looked = time.monotonic()
+            if self._look(connection) and silent:
+                missed += 1
+            looked, silent = time.monotonic(), False
             if self._inotify is None or missed >= _DEAF:
                 self._stop.wait(self._options.poll)
             elif self._inotify.wait(_AGAIN[step] if step < len(_AGAIN) else _SAFETY):
@@ -131,8 +132,8 @@ class Watcher:
                 missed, step = 0, 0
             elif step < len(_AGAIN):
                 step += 1
-            elif self._look(connection):
-                missed += 1
+            else:
+                silent = self._wanted.is_set()
             self._wanted.wait()
 
     def _look(self, connection: sqlite3.Connection) -> bool:

@@ -9,13 +9,14 @@ import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from qengine import ConfigurationError, Engine
+from qengine import BackendUnavailable, ConfigurationError, Engine
 from qengine.testing.torture import app, ledger
 from qengine.testing.torture.checker import check
 from qengine.testing.torture.clock import SharedClock
@@ -29,6 +30,7 @@ from qengine.testing.torture.report import Outcome
 from qengine.testing.torture.server import PgBouncer, Server
 from qengine.testing.torture.store import PostgresStore, SQLiteStore, Store
 
+T = TypeVar("T")
 CALM = 50.0
 """Seconds for which the cluster goes on after the faults, at the least, when faults were random."""
 ENQUEUERS = 2
@@ -170,13 +172,13 @@ class Run:
                 world.cluster.kill(member, "the load ends")
         if self._clock is not None:
             self._clock.set(max(self._clock.offset, self._highest + 20 - time.time()))
-        for pause in await world.engine.pauses():
-            await world.engine.resume(**{pause.kind: pause.name})
+        for pause in await patiently(world.engine.pauses):
+            await patiently(partial(world.engine.resume, **{pause.kind: pause.name}))
         began, end = time.monotonic(), time.monotonic() + self._options.rest
         calm = 0.0 if self._options.faults else CALM
         calm_since = self._now()
         while time.monotonic() < end:
-            live = await store.live()
+            live = await patiently(store.live)
             left = {key: count for key, count in live.items() if key[0] != app.UNKNOWN and key[0] not in app.CRONS}
             if not left and time.monotonic() - began >= calm:
                 return True, (calm_since, self._now())
@@ -191,12 +193,12 @@ class Run:
         rules = Rules(config.max_crashes, config.ageing, app.CRONS, app.CRON_PERIOD, app.GUILTY, app.UNKNOWN, config.grace, calm)
         return History(
             rules,
-            await store.rows(),
-            await store.changes(),
+            await patiently(store.rows),
+            await patiently(store.changes),
             ledger.read(self._folder),
-            await store.fires(),
-            await store.effects(),
-            await store.orders(),
+            await patiently(store.fires),
+            await patiently(store.effects),
+            await patiently(store.orders),
             rested,
         )
 
@@ -205,6 +207,18 @@ class Run:
             return f"SQLite {sqlite3.sqlite_version}"
         [[version]] = await store.fetch("SHOW server_version")
         return f"PostgreSQL {version}"
+
+
+async def patiently(call: Callable[[], Awaitable[T]], seconds: float = 60.0) -> T:
+    """Call, and again while the database is away: the faults are over, and it comes back."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return await call()
+        except BackendUnavailable:
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(0.5)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -131,15 +131,18 @@ class PostgresStore(Store):
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Any]:
-        """A connection past qengine."""
+        """A connection past qengine. Raises BackendUnavailable when the server is away, or goes away in the block."""
         import asyncpg  # type: ignore[import-untyped]
 
+        from qengine.backends.postgres.errors import translated
+
         settings = {"application_name": "torture"}
-        connection = await asyncpg.connect(self._url, timeout=10, command_timeout=300, server_settings=settings)
-        try:
-            yield connection
-        finally:
-            connection.terminate()
+        with translated():
+            connection = await asyncpg.connect(self._url, timeout=10, command_timeout=300, server_settings=settings)
+            try:
+                yield connection
+            finally:
+                connection.terminate()
 
     async def rows(self) -> dict[int, Row]:
         """See `Store`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -91,3 +92,17 @@ async def attempt_enqueue(ledger: Ledger, marker: str, type: str, call: Callable
         ledger.write("nack", markers=[marker], error=str(error)[:120])
     else:
         ledger.write("ack", markers=[marker], ids=[job.id], existed=[job.existed])
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do what undoes a fault, whole, even when the fault is cancelled meanwhile."""
+    task = asyncio.create_task(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError

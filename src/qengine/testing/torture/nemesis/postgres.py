@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from qengine.testing.torture.nemesis.fault import Fault, World
+from qengine import BackendUnavailable, QEngineError
+from qengine.testing.torture.nemesis.fault import Fault, World, to_the_end
 from qengine.testing.torture.server import PgBouncer
 
 
@@ -35,7 +36,7 @@ class TerminateBackends(OnPostgres):
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
             "AND application_name <> 'torture' AND pid <> pg_backend_pid() ORDER BY random() LIMIT "
         )
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(BackendUnavailable):
             await store.fetch(sql + str(count))
 
 
@@ -47,12 +48,10 @@ class Deadlock(OnPostgres):
 
     async def strike(self) -> None:
         """See `Fault`."""
-        import asyncpg  # type: ignore[import-untyped]
-
         store = self.world.store
         assert store is not None
         self.record()
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(QEngineError):  # the other side of a deadlock may win, and the server may be away
             async with store.connect() as connection, connection.transaction():
                 await connection.execute("SET LOCAL lock_timeout = '4s'")
                 found = await connection.fetch(
@@ -87,7 +86,7 @@ class RestartServer(OnPostgres):
         try:
             await asyncio.sleep(away)
         finally:
-            await server.start()
+            await to_the_end(server.start())
             self.over()
 
 

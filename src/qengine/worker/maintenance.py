@@ -91,7 +91,7 @@ class DueJobs:
                 await self._backend.wake(seen)
         except TimeoutError:
             pass
-        if not -1 < time.time() - before - seconds < self._rules.lease / 3:
+        if not -1 < time.time() - before < seconds + self._rules.lease / 3:
             log.info("this process was not running for a while; leases are left alone for %g s", self._rules.lease)
             self._contact.broken()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import signal
 import sys
@@ -19,6 +20,9 @@ from qengine.testing.torture.run import Run
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: every promise was kept; 1: some were not; 130: interrupted."""
     options = parse(arguments)
+    # What the run's own connection says about outages is no news; the workers' logs are kept and looked through.
+    logging.getLogger("qengine").addHandler(logging.NullHandler())
+    logging.getLogger("qengine").propagate = False
     print(f"seed {options.seed}", flush=True)
     folder = _folder(options)
     disk: SmallDisk | None = None

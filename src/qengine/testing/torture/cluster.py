@@ -34,6 +34,8 @@ class Member:
         """Why it is expected to end; None: it is not."""
         self.asked_at: float | None = None
         """When it was asked to stop (monotonic)."""
+        self.killed = False
+        self.started = time.monotonic()
         self.frozen = False
         self.excused = 0.0
         """Seconds for which it could not stop, because it was frozen."""
@@ -80,9 +82,10 @@ class Cluster:
         """Those of a role that live, frozen ones included."""
         return [member for member in self.members.values() if member.role == role and member.process.poll() is None]
 
-    def some(self, role: str, *, frozen: bool = False) -> Member | None:
-        """One of them at random; None when there is none. Those asked to stop already are left out."""
-        found = [m for m in self.alive(role) if m.doom is None and m.frozen is frozen]
+    def some(self, role: str, *, older_than: float = 0.0) -> Member | None:
+        """One of them at random, up for so many seconds; None when there is none. Frozen and doomed ones are left out."""
+        now = time.monotonic()
+        found = [m for m in self.alive(role) if m.doom is None and not m.frozen and now - m.started >= older_than]
         return self._random.choice(found) if found else None
 
     async def run(self) -> None:
@@ -126,6 +129,8 @@ class Cluster:
     def kill(self, member: Member, why: str) -> None:
         """SIGKILL."""
         member.doom = why
+        member.killed = True
+        member.asked_at = None
         member.signal(signal.SIGKILL)
 
     def ask_to_stop(self, member: Member, why: str) -> None:
@@ -145,7 +150,7 @@ class Cluster:
         member.signal(signal.SIGCONT)
 
     def _watch(self, member: Member) -> None:
-        if member.role == "worker" and member.doom is None and _megabytes(member.pid) > MEMORY_LIMIT:
+        if member.role == "worker" and not member.killed and _megabytes(member.pid) > MEMORY_LIMIT:
             self._ledger.write("fault", name="memory limit", victim=member.pid, kill=True)
             self.kill(member, "memory limit")
         if member.asked_at is not None and time.monotonic() - member.asked_at > STOPS_WITHIN + member.excused:
@@ -153,8 +158,7 @@ class Cluster:
                 f"{member.name}[{member.pid}] did not end within {STOPS_WITHIN:g} s of SIGTERM; {_tail(member.log)}"
             )
             self._ledger.write("fault", name="killed for not stopping", victim=member.pid, kill=True)
-            member.asked_at = None
-            member.signal(signal.SIGKILL)
+            self.kill(member, "did not stop")
 
     def _buried(self, member: Member) -> None:
         status = member.process.returncode

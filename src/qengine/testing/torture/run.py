@@ -237,5 +237,5 @@ def _noticed(logs: Path) -> Sequence[str]:
         for line in log.read_text(errors="replace").splitlines():
             match = _ODD.match(line)
             if match and not _EXPECTED.search(match[3]):
-                found[f"{match[1]} {match[2]} {re.sub(r'[0-9a-f-]{36}|[0-9]+', '#', match[3])[:220]}"] += 1
+                found[f"{match[1]} {match[2]} {re.sub(r'[0-9a-f-]{36}|0?x[0-9a-f]+|[0-9]+', '#', match[3])[:220]}"] += 1
     return [f"  {count:5} x {text}" for text, count in found.most_common(20)]

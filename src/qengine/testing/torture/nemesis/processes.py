@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import ClassVar
 
 from qengine.testing.torture.nemesis.fault import Fault
+
+AT_WORK = 1.5
+"""Seconds after which a worker has surely begun to work."""
 
 
 class KillWorker(Fault):
@@ -52,7 +54,7 @@ class TerminateWorker(Fault):
 
     async def strike(self) -> None:
         """See `Fault`."""
-        if victim := self.world.cluster.some("worker"):
+        if victim := self.world.cluster.some("worker", older_than=AT_WORK):
             self.record(victim=victim.pid)
             self.world.cluster.ask_to_stop(victim, self.name)
 
@@ -65,7 +67,7 @@ class FreezeWorker(Fault):
 
     async def strike(self) -> None:
         """See `Fault`."""
-        victim = self.world.cluster.some("worker")
+        victim = self.world.cluster.some("worker", older_than=AT_WORK)
         if victim is None:
             return
         seconds = self.world.lease * self.random.uniform(1.2, 2.0)
@@ -157,15 +159,14 @@ class StopTwice(Fault):
 
     async def strike(self) -> None:
         """See `Fault`."""
-        victim = self.world.cluster.some("worker")
+        victim = self.world.cluster.some("worker", older_than=AT_WORK)
         if victim is None:
             return
         self.world.cluster.ask_to_stop(victim, self.name)
-        victim.asked_at = None
         await asyncio.sleep(self.random.uniform(0.05, 2))
         if victim.process.poll() is None:
             self.record(victim=victim.pid, kill=True)
-            victim.signal(signal.SIGKILL)
+            self.world.cluster.kill(victim, self.name)
 
 
 FAULTS: tuple[type[Fault], ...] = (

@@ -110,7 +110,8 @@ class Listener:
                 self._missed()
             while not connection.is_closed():
                 try:
-                    await asyncio.wait_for(gone.wait(), _CHECK)
+                    async with asyncio.timeout(_CHECK):
+                        await gone.wait()
                 except TimeoutError:
                     # A peer that vanished without a word is noticed by asking it.
                     await connection.execute("SELECT 1", timeout=_CHECK_TIMEOUT)

@@ -150,6 +150,29 @@ def test_a_failing_check_of_the_suite_shows_its_values(tmp_path: Path) -> None:
     assert "AssertionRewritingHook" in subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
 
+BARE = """
+import pytest
+from qengine.testing import BackendFactory
+from qengine.testing.conformance import *
+
+@pytest.fixture
+async def backend_factory(tmp_path):
+    async with BackendFactory(f"sqlite:///{tmp_path / 'queue.db'}") as factory:
+        yield factory
+"""
+
+
+def test_what_an_author_has_not_told_is_skipped_by_name(tmp_path: Path) -> None:
+    """The plainest factory will do: no check fails for want of a hook, and the report names the hook."""
+    (tmp_path / "test_mine.py").write_text(BARE)
+    chosen = ["-k", "TestPlans or (TestCost and stats) or newer or Commit or commit or block"]
+    run = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *chosen, "test_mine.py"]
+    report = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120).stdout
+    assert "failed" not in report, report
+    for hook in ("caller", "insert", "recording", "outgrow"):
+        assert f"BackendFactory does not override BackendFactory.{hook}" in report
+
+
 def test_without_a_server_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QENGINE_TEST_POSTGRES", "postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(RuntimeError, match=r"no PostgreSQL to test with: .*QENGINE_TEST_POSTGRES"), PostgresServer():

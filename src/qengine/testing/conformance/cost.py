@@ -10,7 +10,7 @@ import pytest
 from qengine.backends.protocol import JobFilter, QueueBackend, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
-from qengine.testing.conformance.suite import LEASE, WORKER, Suite, buried, demand, done, failed, put, start
+from qengine.testing.conformance.suite import LEASE, WORKER, Suite, buried, demand, done, failed, need, put, start
 from qengine.testing.factory import BackendFactory
 
 FEW, MANY = 2, 150
@@ -118,11 +118,7 @@ VERBS = [name for name in vars(Bench) if not name.startswith("_")]
 async def count(verb: str, backend: QueueBackend, clock: FakeClock, factory: BackendFactory, n: int) -> list[Any]:
     """The statements that the verb sends for `n` rows, in an otherwise empty table."""
     act = await getattr(Bench(backend, clock), verb)(n)
-    try:
-        recording = factory.recording(backend)
-    except NotImplementedError:
-        pytest.skip("BackendFactory.recording is not given")
-    async with recording as statements:
+    async with need(factory, "recording").recording(backend) as statements:
         await act()
     await backend.delete(JobFilter(), 1_000)
     return statements

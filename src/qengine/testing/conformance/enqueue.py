@@ -11,7 +11,7 @@ from qengine.backends.protocol import JobFilter, QueueBackend
 from qengine.errors import ConfigurationError, QEngineError
 from qengine.job import Job, NewJob, Status
 from qengine.testing.clock import FakeClock
-from qengine.testing.conformance.suite import PATIENCE, Suite, after, demand, place, put, row, rows
+from qengine.testing.conformance.suite import PATIENCE, Suite, after, demand, need, place, put, row, rows
 from qengine.testing.factory import BackendFactory
 
 
@@ -150,7 +150,7 @@ class TestEnqueueOnTheCallersConnection(Suite):
         """The factory, for backends that say they can join a transaction of the caller's."""
         if not backend.capabilities.caller_connection:
             pytest.skip("this backend does not have the capability caller_connection")
-        return backend_factory
+        return need(backend_factory, "caller", "insert", "inserted")
 
     async def test_a_commit_stores_it(self, backend: QueueBackend, caller: BackendFactory, clock: FakeClock) -> None:
         """The job appears together with what the caller wrote, and not before."""

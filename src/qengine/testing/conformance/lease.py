@@ -22,6 +22,7 @@ from qengine.testing.conformance.suite import (
     demand,
     done,
     failed,
+    need,
     place,
     put,
     row,
@@ -160,49 +161,52 @@ class TestTransaction(Suite):
     """`transaction` and `store_result`."""
 
     @pytest.fixture
-    def concurrent(self, backend_factory: BackendFactory) -> BackendFactory:
+    def application(self, backend_factory: BackendFactory) -> BackendFactory:
+        """The factory, which can write to a table of the application's."""
+        return need(backend_factory, "insert", "inserted")
+
+    @pytest.fixture
+    def concurrent(self, application: BackendFactory) -> BackendFactory:
         """The factory, for databases that several can write to at once."""
-        if backend_factory.serial_writes:
+        if application.serial_writes:
             pytest.skip("BackendFactory.serial_writes is True")
-        return backend_factory
+        return application
 
     async def test_the_writes_and_the_completion_are_one(
-        self, backend: QueueBackend, backend_factory: BackendFactory, clock: FakeClock
+        self, backend: QueueBackend, application: BackendFactory, clock: FakeClock
     ) -> None:
         """At the end of the block the job is completed and what was written is there; before it, neither is."""
         claim = await start_one(backend)
         before = await row(backend, claim.id)
         now = clock.advance(3)
         async with backend.transaction(claim.lease) as conn:
-            await backend_factory.insert(conn, "one")
-            await backend_factory.insert(conn, "two")
+            await application.insert(conn, "one")
+            await application.insert(conn, "two")
             assert await backend.get(claim.id) == before
-            assert await backend_factory.inserted() == []
-        assert await backend_factory.inserted() == ["one", "two"]
+            assert await application.inserted() == []
+        assert await application.inserted() == ["one", "two"]
         changes = {"lease_token": claim.token + 1, "completed_at": now, "locked_by": None, "locked_until": None}
         assert_row(await row(backend, claim.id), before, status=Status.COMPLETED, **changes)
         assert await backend.settle([done(claim)], WORKER) == [claim.lease]
 
-    async def test_an_error_in_the_block_leaves_the_job_running(
-        self, backend: QueueBackend, backend_factory: BackendFactory
-    ) -> None:
+    async def test_an_error_in_the_block_leaves_the_job_running(self, backend: QueueBackend, application: BackendFactory) -> None:
         """What was written is undone, the error goes on, and the lease still holds."""
         claim = await start_one(backend)
         before = await row(backend, claim.id)
         with pytest.raises(RuntimeError, match="from the handler"):  # noqa: PT012
             async with backend.transaction(claim.lease) as conn:
-                await backend_factory.insert(conn, "x")
+                await application.insert(conn, "x")
                 raise RuntimeError("from the handler")
-        assert await backend_factory.inserted() == []
+        assert await application.inserted() == []
         await assert_untouched(backend, [before])
         async with backend.transaction(claim.lease) as conn:
-            await backend_factory.insert(conn, "again")
-        assert await backend_factory.inserted() == ["again"]
+            await application.insert(conn, "again")
+        assert await application.inserted() == ["again"]
         assert (await row(backend, claim.id)).status is Status.COMPLETED
 
     @pytest.mark.parametrize("way", WAYS)
     async def test_a_lease_that_ended_commits_nothing(
-        self, backend: QueueBackend, backend_factory: BackendFactory, clock: FakeClock, way: str
+        self, backend: QueueBackend, application: BackendFactory, clock: FakeClock, way: str
     ) -> None:
         """Whatever ended the lease before the block, LeaseLost is raised, what was written is undone, the row left alone."""
         claim = await start_one(backend)
@@ -210,8 +214,8 @@ class TestTransaction(Suite):
         before = await rows(backend)
         with pytest.raises(LeaseLost):
             async with backend.transaction(claim.lease) as conn:
-                await backend_factory.insert(conn, "late")
-        assert await backend_factory.inserted() == []
+                await application.insert(conn, "late")
+        assert await application.inserted() == []
         await assert_untouched(backend, before)
 
     @pytest.mark.parametrize("way", WAYS)
@@ -242,10 +246,10 @@ class TestTransaction(Suite):
         assert (await row(backend, claim.id)).status is Status.COMPLETED
 
     async def test_where_writers_wait_nobody_takes_the_job_meanwhile(
-        self, backend: QueueBackend, other: QueueBackend, backend_factory: BackendFactory, clock: FakeClock
+        self, backend: QueueBackend, other: QueueBackend, application: BackendFactory, clock: FakeClock
     ) -> None:
         """With one writer at a time an overdue lease is safe in the block: who reclaims then comes too late."""
-        if not backend_factory.serial_writes:
+        if not application.serial_writes:
             pytest.skip("BackendFactory.serial_writes is False")
         claim = await start_one(backend)
         taken: list[Reclaimed] = []
@@ -255,12 +259,12 @@ class TestTransaction(Suite):
 
         with anyio.fail_after(PATIENCE):
             async with anyio.create_task_group() as group, backend.transaction(claim.lease) as conn:
-                await backend_factory.insert(conn, "x")
+                await application.insert(conn, "x")
                 clock.advance(LEASE + 1)
                 group.start_soon(reclaim)
                 await anyio.wait_all_tasks_blocked()
         assert taken == []
-        assert await backend_factory.inserted() == ["x"]
+        assert await application.inserted() == ["x"]
         assert (await row(backend, claim.id)).status is Status.COMPLETED
 
     async def test_a_sibling_can_extend(self, backend: QueueBackend, clock: FakeClock) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from qengine.backends.protocol import JobFilter, QueueBackend
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
-from qengine.testing.conformance.suite import LEASE, WORKER, Suite, buried, demand, done, failed, put, start
+from qengine.testing.conformance.suite import LEASE, WORKER, Suite, buried, demand, done, failed, need, put, start
 from qengine.testing.factory import BackendFactory
 
 ROWS = 3_000
@@ -20,6 +18,7 @@ class TestPlans(Suite):
 
     async def test_no_full_scan(self, backend: QueueBackend, clock: FakeClock, backend_factory: BackendFactory) -> None:
         """With thousands of jobs of every kind, claim, settle, extend and upkeep read none but those concerned."""
+        need(backend_factory, "recording", "full_scans")
         for name in ("mine", "unhandled", "scheduled", "finished"):
             for _ in range(0, ROWS, 1_000):
                 delay = 10_000.0 if name == "scheduled" else None
@@ -51,12 +50,9 @@ class TestPlans(Suite):
         }
         found: dict[str, list[str]] = {}
         for verb, act in verbs.items():
-            try:
-                async with backend_factory.recording(backend) as statements:
-                    await act()
-                scans = await backend_factory.full_scans(statements)
-            except NotImplementedError:
-                pytest.skip("BackendFactory.recording and full_scans are not given")
+            async with backend_factory.recording(backend) as statements:
+                await act()
+            scans = await backend_factory.full_scans(statements)
             assert statements, verb
             if scans:
                 found[verb] = scans

@@ -73,6 +73,14 @@ class Suite:
         return await backend_factory(settings)
 
 
+def need(factory: BackendFactory, *hooks: str) -> BackendFactory:
+    """The factory, or a skip that names what its author has left out."""
+    missing = [name for name in hooks if getattr(type(factory), name) is getattr(BackendFactory, name)]
+    if missing:
+        pytest.skip(f"{type(factory).__name__} does not override BackendFactory.{missing[0]}")
+    return factory
+
+
 def after(clock: FakeClock, seconds: float) -> dt.datetime:
     """The moment `seconds` from now by the fake clock."""
     return clock.now() + dt.timedelta(seconds=seconds)

@@ -189,6 +189,15 @@ class TestBuryUnknown(Suite):
         await self.settle_in(backend, clock, 40, {"types": ["a"]})
         assert await backend.bury_unknown(30.0, 10) == 1
 
+    async def test_not_before_a_worker_has_been_up(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """However long the job has waited: the worker that knows it may be just about to start, too."""
+        await put(backend, NewJob("x"))
+        clock.advance(500)
+        await backend.heartbeat(worker())
+        assert await backend.bury_unknown(30.0, 10) == 0
+        await self.settle_in(backend, clock, 31, {})
+        assert await backend.bury_unknown(30.0, 10) == 1
+
     async def test_without_a_worker_nothing_is_unknown(self, backend: QueueBackend, clock: FakeClock) -> None:
         """When no worker lives nobody can tell; one that died does not count."""
         await put(backend, NewJob("x"))

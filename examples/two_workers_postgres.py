@@ -21,7 +21,7 @@ def build(url: str) -> Engine:
 
     @engine.task()
     async def work(number: int) -> int:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
         return os.getpid()
 
     return engine

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from qengine import ConfigurationError
 from qengine.testing.torture.disk import SmallDisk
 from qengine.testing.torture.options import Options, parse
 from qengine.testing.torture.report import Outcome, told
@@ -18,7 +19,7 @@ from qengine.testing.torture.run import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: every promise was kept; 1: some were not; 130: interrupted."""
+    """0: every promise was kept; 1: some were not; 2: it cannot be run as asked; 130: interrupted."""
     options = parse(arguments)
     # What the run's own connection says about outages is no news; the workers' logs are kept and looked through.
     logging.getLogger("qengine").addHandler(logging.NullHandler())
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         clean = not outcome.violations
         (folder / "report.txt").write_text(text)
         return 0 if clean else 1
+    except ConfigurationError as error:
+        print(f"qengine torture: {error}", file=sys.stderr)
+        clean = True
+        return 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("interrupted; everything that was started is stopped", file=sys.stderr)
         clean = True

@@ -42,6 +42,8 @@ class Run:
     """A run. `go` does it all; whatever was started is stopped when it returns, or raises."""
 
     def __init__(self, options: Options, folder: Path, disk: SmallDisk | None, no_disk: str | None) -> None:
+        if unknown := [name for name in options.faults if name not in FAULTS]:
+            raise ConfigurationError(f"there is no fault {unknown[0]!r}; there are: {', '.join(FAULTS)}")
         self._options = options
         self._folder = folder
         self._disk = disk
@@ -83,7 +85,7 @@ class Run:
         watching = asyncio.create_task(cluster.run())
         stack.push_async_callback(_cancelled, watching)
         self._people(world, base)
-        faults = [FAULTS[name] for name in self._options.faults] if self._options.faults else list(FAULTS.values())
+        faults = [FAULTS[name] for name in self._options.faults or FAULTS]
         faults = [fault for fault in faults if fault.missing(world) not in ("not SQLite", "not PostgreSQL")]
         return world, store, Nemesis(world, faults, self._options.pace)
 

@@ -28,8 +28,9 @@ def caught_by(mutant: Mutant) -> str | None:
     """The test that failed, `a hang`, or None when nobody noticed."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "src", Path(folder) / "src")
-        file = Path(folder) / "src" / "qengine" / mutant.file
-        file.write_text(file.read_text().replace(mutant.old, mutant.new))
+        for name, old, new in mutant.edits:
+            file = Path(folder) / "src" / "qengine" / name
+            file.write_text(file.read_text().replace(old, new))
         environment = {**os.environ, "PYTHONPATH": str(Path(folder) / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(mutant.tests)]
         process = subprocess.Popen(

@@ -276,7 +276,7 @@ async def test_a_loop_that_cannot_recover_ends_the_worker_with_its_error(url: st
         monkeypatch.setattr(engine.backend, "promote_due", broken)
         with pytest.raises(RuntimeError, match="a bug"):
             async with engine.worker():
-                await asyncio.sleep(60)
+                await asyncio.sleep(20)
 
 
 async def test_an_unknown_type_waits_is_shown_and_is_warned_about_once(url: str, caplog: pytest.LogCaptureFixture) -> None:

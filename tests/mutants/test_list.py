@@ -27,6 +27,14 @@ def test_every_invariant_has_a_mutant() -> None:
     assert {mutant.invariant for mutant in MUTANTS} == set(range(1, 11))
 
 
+def test_the_table_names_every_mutant() -> None:
+    _, _, table = (TESTS / "README.md").read_text().partition("## Shown to fail")
+    told = {
+        (int(number), name) for number, names in re.findall(r"^\| (\d+) \| (.+) \|$", table, re.M) for name in names.split("<br>")
+    }
+    assert told == {(mutant.invariant, mutant.name) for mutant in MUTANTS}
+
+
 NAMED = re.findall(r"`([\w./]+\.py)::(\w+)(?:::(\w+))?`", (TESTS / "README.md").read_text())
 
 

@@ -303,7 +303,6 @@ class Model:
         jobs = self.jobs.values()
         ended = [job for job in jobs if job.status in (Status.COMPLETED, Status.DEAD)]
         tries = {name: [job.attempts for job in ended if job.type == name] for name in {job.type for job in ended}}
-        served = {name for worker in self._live() for name in worker.types}
         dues = [job.scheduled_for for job in jobs if self._waits(job) and job.scheduled_for]
         return Stats(
             by_status=_counts(jobs),
@@ -311,7 +310,7 @@ class Model:
             by_queue=_counts_by(jobs, lambda job: job.queue),
             avg_attempts={name: sum(counts) / len(counts) for name, counts in tries.items()},
             oldest_pending=(self.now - min(dues)).total_seconds() if dues else None,
-            unhandled=dict(Counter(job.type for job in jobs if job.status in WAITING and job.type not in served)),
+            unhandled=dict(Counter(job.type for job in jobs if job.status in WAITING and not self._served(job))),
             workers=len(self._live()),
         )
 

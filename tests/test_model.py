@@ -1,6 +1,7 @@
 """Both backends and the model, side by side, through whatever hypothesis can think of, compared row by row.
 
-`QENGINE_HYPOTHESIS=long` runs many more examples, another set every time. A failure prints the steps that lead to it.
+A failure prints the steps that led to it. `QENGINE_HYPOTHESIS=shrink` looks for fewer steps that fail too, which takes
+minutes; `QENGINE_HYPOTHESIS=long` does the same after many more examples, another set every time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from model import Model
@@ -43,19 +44,24 @@ from qengine.errors import LeaseLost
 from qengine.job import Job, JobError, NewJob, Status
 from qengine.testing import FakeClock
 
-LONG = os.environ.get("QENGINE_HYPOTHESIS") == "long"
+KIND = os.environ.get("QENGINE_HYPOTHESIS", "")
+assert KIND in ("", "shrink", "long"), f"QENGINE_HYPOTHESIS={KIND}: write shrink or long"
+LONG = KIND == "long"
 PROFILE = settings(
-    max_examples=2_000 if LONG else 60,
+    max_examples=2_000 if LONG else 80,
     stateful_step_count=60 if LONG else 40,
     derandomize=not LONG,
     deadline=None,
     database=None,
-    print_blob=True,
+    phases=[Phase.generate, Phase.shrink] if KIND else [Phase.generate],
+    print_blob=LONG,
     suppress_health_check=list(HealthCheck),
 )
 AGEING = 600.0
 MANY = 1_000
 TYPES, QUEUES, WORKERS, KEYS = ("a", "b", "c"), ("default", "mail"), ("w-1", "w-2"), ("k", "m")
+
+PAUSABLE = (("type", "a"), ("type", "mail"), ("queue", "mail"))
 
 # All times are multiples of 1/8 s, which floats and microseconds hold exactly.
 seconds = st.sampled_from([0.0, 0.125, 1.0, 20.5, 60.0, 700.25, 5000.0])
@@ -205,7 +211,7 @@ class Machine(RuleBasedStateMachine):
                 self.learn(side, expected, got)
             found = side.back(got)
             if unordered:
-                found, expected = sorted(found), sorted(expected)
+                found, expected = sorted(found, key=repr), sorted(expected, key=repr)
             assert found == expected, f"{verb} on {side.name}"
         return expected
 
@@ -245,8 +251,12 @@ class Machine(RuleBasedStateMachine):
         self.claim(Demand(worker, dict.fromkeys(TYPES, MANY), limit, 60.5, suspects=suspects))
 
     def some_leases(self, data: st.DataObject, most: int = 4) -> list[Lease]:
-        """Of all that were ever given out, at most one a job, the latest more often."""
-        found = data.draw(st.lists(st.sampled_from(self.leases[::-1]), max_size=most, unique_by=lambda lease: lease.id))
+        """At most one a job: of those that hold, mostly, or of all that were ever given out."""
+        held = [lease for lease in self.leases if self.model.held(lease)]
+        among = st.sampled_from(self.leases)
+        if held:
+            among = st.one_of(*[st.sampled_from(held)] * 4, among)
+        found = data.draw(st.lists(among, min_size=1, max_size=most, unique_by=lambda lease: lease.id))
         return list(found)
 
     @precondition(lambda self: self.leases)
@@ -281,6 +291,28 @@ class Machine(RuleBasedStateMachine):
     def disown(self, data: st.DataObject, worker: str) -> None:
         self.both("disown", worker, self.some_leases(data))
 
+    @rule(data=st.data(), limit=st.integers(1, 4), suspects=st.booleans(), worker=st.sampled_from(WORKERS))
+    def run_some(self, data: st.DataObject, limit: int, suspects: bool, worker: str) -> None:
+        """A worker's round: claim, save something, settle."""
+        self.claim_anything(worker, limit, suspects)
+        for lease in self.leases[-limit:]:
+            if data.draw(st.booleans()):
+                self.both(
+                    "save",
+                    lease,
+                    progress=data.draw(st.none() | st.just('{"done": 2}')),
+                    checkpoint=data.draw(st.none() | values),
+                )
+        ends = {lease.id: data.draw(endings(lease)) for lease in self.leases[-limit:]}
+        self.both("settle", list(ends.values()), worker)
+
+    @rule(limit=st.integers(1, 4), suspects=st.booleans(), max_crashes=st.integers(2, 4))
+    def crash_some(self, limit: int, suspects: bool, max_crashes: int) -> None:
+        """A worker's death: claim, and let the leases run out."""
+        self.claim_anything("w-1", limit, suspects)
+        self.clock.advance(61.0)
+        self.reclaim(max_crashes)
+
     # -- upkeep
 
     @rule(by=st.sampled_from([0.125, 1.0, 10.0, 21.0, 61.0, 600.0, 5000.5]))
@@ -314,13 +346,15 @@ class Machine(RuleBasedStateMachine):
         by_id = st.lists(st.sampled_from(sorted(self.model.jobs) or [1]), max_size=4)
         self.both_ids(verb, replace(which, ids=data.draw(st.none() | by_id)))
 
-    @rule(kind=st.sampled_from(["type", "queue"]), name=st.sampled_from([*TYPES, *QUEUES]), until=st.none() | seconds)
-    def pause(self, kind: str, name: str, until: float | None) -> None:
-        self.both("pause", kind, name, until)
+    @rule(what=st.sampled_from(PAUSABLE), ends=st.lists(st.none() | seconds, min_size=1, max_size=2))
+    def pause(self, what: tuple[str, str], ends: list[float | None]) -> None:
+        for until in ends:
+            self.both("pause", *what, until)
+        self.both("pauses", unordered=True)
 
-    @rule(kind=st.sampled_from(["type", "queue"]), name=st.sampled_from([*TYPES, *QUEUES]))
-    def resume(self, kind: str, name: str) -> None:
-        self.both("resume", kind, name)
+    @rule(what=st.sampled_from(PAUSABLE))
+    def resume(self, what: tuple[str, str]) -> None:
+        self.both("resume", *what)
 
     # -- schedules and workers
 
@@ -379,7 +413,6 @@ class Machine(RuleBasedStateMachine):
             assert sorted(run(side.backend.unhandled())) == self.model.unhandled(), side.name
             groups = side.back(run(side.backend.failures(MANY)))
             assert sorted(groups, key=_group) == sorted(self.model.failures(), key=_group), side.name
-            assert sorted(run(side.backend.pauses()), key=repr) == sorted(self.model.pauses(), key=repr), side.name
             assert run(side.backend.schedules()) == self.model.schedules(), side.name
             found = [_listed(worker) for worker in run(side.backend.workers(30.0))]
             assert sorted(found, key=repr) == sorted(self.model.workers(30.0), key=repr), side.name
@@ -400,13 +433,17 @@ def endings(draw: st.DrawFn, lease: Lease) -> Settlement:
         "logged": True,
         "traceback": draw(st.none() | st.just("Traceback")),
     }
-    match draw(st.sampled_from(["completed", "plain", "failed", "snoozed", "released", "dead", "cancelled"])):
+    match draw(
+        st.sampled_from(["completed", "plain", "failed", "failed for nothing", "snoozed", "released", "dead", "cancelled"])
+    ):
         case "completed":
             return Settlement(*lease, Status.COMPLETED, result=draw(values))
         case "plain":
             return Settlement(*lease, Status.COMPLETED)
         case "failed":
             return Settlement(*lease, Status.FAILED, delay=draw(seconds), **told)
+        case "failed for nothing":
+            return Settlement(*lease, Status.FAILED, delay=draw(seconds), spent=False, **told)
         case "snoozed":
             return Settlement(*lease, Status.PENDING, delay=draw(seconds), spent=False)
         case "released":

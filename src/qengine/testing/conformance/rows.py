@@ -238,6 +238,14 @@ class TestStats(Suite):
 
 
 class TestUnhandled(Suite):
+    """`unhandled`, and the same in `stats`."""
+
+    async def test_stats_count_by_queue_too(self, backend: QueueBackend) -> None:
+        """A worker serves its own queues: what waits elsewhere is counted, and only that."""
+        await put(backend, *[NewJob("x", queue=f"q{n % 3}") for n in range(9)], NewJob("x", queue="q1", delay=9.0))
+        await backend.heartbeat(worker(types=["x"], queues=["q0", "q2"]))
+        assert dict((await backend.stats()).unhandled) == {"x": 4}
+
     """`unhandled`."""
 
     async def test_types_in_line_that_nobody_serves(self, backend: QueueBackend, clock: FakeClock) -> None:

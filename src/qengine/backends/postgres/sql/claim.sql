@@ -4,14 +4,13 @@
 -- no row is locked that is not taken, no line is read much deeper than it is taken, and where others lock the same rows
 -- the claim moves on along the line. CTEs that lock are MATERIALIZED: run twice, they would take too many.
 -- The suspects' lane is this statement with `crashes >= 2`.
-WITH clock AS (
-  SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now
-), lines AS MATERIALIZED (
+WITH lines AS MATERIALIZED (
   SELECT line.*
   FROM unnest(:queues::text[], :types::text[], :rooms::integer[], :marks::float8[]) AS line (queue, type, room, mark)
   WHERE NOT EXISTS (
-    SELECT FROM {schema}.qengine_pauses AS p, clock
-    WHERE (p.kind, p.name) IN (('type', line.type), ('queue', line.queue)) AND (p.until IS NULL OR p.until > clock.now)
+    SELECT FROM {schema}.qengine_pauses AS p
+    WHERE (p.kind, p.name) IN (('type', line.type), ('queue', line.queue))
+      AND (p.until IS NULL OR p.until > coalesce(:now::timestamptz, statement_timestamp()))
   )
 ), sips AS (
   SELECT l.room, h.rank, h.id, row_number() OVER (PARTITION BY l.type ORDER BY h.rank, h.id) AS nth
@@ -53,7 +52,7 @@ WITH clock AS (
 UPDATE {schema}.qengine_jobs AS j
 SET status = 'processing', rank = NULL, attempts = j.attempts + 1, lease_token = j.lease_token + 1, locked_by = :worker::text,
   locked_until = now + make_interval(secs => :lease::float8), started_at = now, updated_at = now
-FROM clock
+FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock
 WHERE j.id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING j.id, j.lease_token, j.type, j.queue, j.priority, j.payload, j.attempts, j.max_attempts, j.crashes, j.timeout,
   j.scheduled_for, j.created_at, j.expires_at, coalesce(j.expires_at <= now, false) AS expired, j.unique_key, j.partition_key,

@@ -1,13 +1,17 @@
 -- The claim from one line (one queue and type): no quota is needed, the rest is as in claim.sql.
 -- The suspects' lane is this statement with `crashes >= 2`.
-WITH clock AS (
-  SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now
-), picked AS MATERIALIZED (
+WITH picked AS MATERIALIZED (
   SELECT j.id FROM {schema}.qengine_jobs AS j
   WHERE j.queue = :queue::text AND j.type = :type::text AND j.rank >= :mark::float8 AND j.crashes < 2
     AND NOT EXISTS (
-      SELECT FROM {schema}.qengine_pauses AS p, clock
-      WHERE (p.kind, p.name) IN (('type', :type::text), ('queue', :queue::text)) AND (p.until IS NULL OR p.until > clock.now)
+      SELECT FROM {schema}.qengine_pauses AS p
+      WHERE p.kind = 'type' AND p.name = :type::text
+        AND (p.until IS NULL OR p.until > coalesce(:now::timestamptz, statement_timestamp()))
+    )
+    AND NOT EXISTS (
+      SELECT FROM {schema}.qengine_pauses AS p
+      WHERE p.kind = 'queue' AND p.name = :queue::text
+        AND (p.until IS NULL OR p.until > coalesce(:now::timestamptz, statement_timestamp()))
     )
   ORDER BY j.rank, j.id
   LIMIT :limit::integer
@@ -16,7 +20,7 @@ WITH clock AS (
 UPDATE {schema}.qengine_jobs AS j
 SET status = 'processing', rank = NULL, attempts = j.attempts + 1, lease_token = j.lease_token + 1, locked_by = :worker::text,
   locked_until = now + make_interval(secs => :lease::float8), started_at = now, updated_at = now
-FROM clock
+FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock
 WHERE j.id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING j.id, j.lease_token, j.type, j.queue, j.priority, j.payload, j.attempts, j.max_attempts, j.crashes, j.timeout,
   j.scheduled_for, j.created_at, j.expires_at, coalesce(j.expires_at <= now, false) AS expired, j.unique_key, j.partition_key,

@@ -49,8 +49,8 @@ KIND = os.environ.get("QENGINE_HYPOTHESIS", "")
 assert KIND in ("", "shrink", "long"), f"QENGINE_HYPOTHESIS={KIND}: write shrink or long"
 LONG = KIND == "long"
 PROFILE = settings(
-    max_examples=2_000 if LONG else 100,
-    stateful_step_count=60 if LONG else 50,
+    max_examples=500 if LONG else 40,
+    stateful_step_count=200,
     derandomize=not LONG,
     deadline=None,
     database=None,
@@ -67,8 +67,8 @@ PAUSABLE = (("type", "a"), ("type", "mail"), ("queue", "mail"))
 
 
 def rarely(given: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """None, mostly."""
-    return st.one_of(st.none(), st.none(), st.none(), given)
+    """None, three times of four. (`one_of` counts a strategy once, however often it is named.)"""
+    return st.sampled_from([False, False, False, True]).flatmap(lambda chosen: given if chosen else st.none())
 
 
 # All times are multiples of 1/8 s, which floats and microseconds hold exactly.
@@ -263,7 +263,7 @@ class Machine(RuleBasedStateMachine):
         held = [lease for lease in self.leases if self.model.held(lease)]
         among = st.sampled_from(self.leases)
         if held:
-            among = st.one_of(*[st.sampled_from(held)] * 4, among)
+            among = rarely(among).flatmap(lambda any_: st.sampled_from(held) if any_ is None else st.just(any_))
         found = data.draw(st.lists(among, min_size=1, max_size=most, unique_by=lambda lease: lease.id))
         return list(found)
 
@@ -343,9 +343,9 @@ class Machine(RuleBasedStateMachine):
         # What is deleted is gone for the rest of the example: never all of it.
         self.both_ids(verb, replace(which, ids=data.draw(by_id if verb == "delete" else rarely(by_id))))
 
-    @rule(what=st.sampled_from(PAUSABLE), ends=st.lists(st.one_of(seconds, seconds, seconds, st.none()), min_size=1, max_size=2))
-    def pause(self, what: tuple[str, str], ends: list[float | None]) -> None:
-        for until in ends:
+    @rule(what=st.sampled_from(PAUSABLE), ends=st.lists(seconds, min_size=1, max_size=2), without=rarely(st.just(True)))
+    def pause(self, what: tuple[str, str], ends: list[float], without: bool | None) -> None:
+        for until in [*ends, None] if without else ends:
             self.both("pause", *what, until)
         self.both("pauses", unordered=True)
 

@@ -495,8 +495,8 @@ MUTANTS = (
         "the pause of a type is overlooked, PostgreSQL",
         7,
         f"{PG}/claim_one_type.sql",
-        "IN (('type', :type::text), ('queue', :queue::text))",
-        "IN (('no type', :type::text), ('queue', :queue::text))",
+        "p.kind = 'type' AND p.name = :type::text",
+        "p.kind = 'no type' AND p.name = :type::text",
         f"{POSTGRES} -k TestPausedClaims",
     ),
     Mutant(

@@ -373,3 +373,46 @@ async def test_enqueueing_while_the_database_is_away_says_so(url: str) -> None:
         await backend.close()
         with pytest.raises(BackendUnavailable):
             await step.enqueue()
+
+
+async def test_callers_that_share_a_commit_share_its_failure(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(url)
+
+    @engine.task()
+    async def step(n: int) -> None: ...
+
+    async with engine:
+        began, broken = asyncio.Event(), asyncio.Event()
+
+        async def fails(jobs: object, conn: object = None) -> object:
+            began.set()
+            await broken.wait()
+            raise BackendUnavailable("gone")
+
+        monkeypatch.setattr(engine.backend, "enqueue", fails)
+        callers = [asyncio.create_task(step.enqueue(n=n)) for n in range(6)]
+        await began.wait()
+        callers[3].cancel()
+        broken.set()
+        answers = await asyncio.gather(*callers, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [
+            asyncio.CancelledError if n == 3 else BackendUnavailable for n in range(6)
+        ]
+        monkeypatch.undo()
+        await step.enqueue(n=7)  # the next one is written as if nothing had been
+
+
+async def test_closing_waits_for_what_was_handed_over(url: str) -> None:
+    engine = Engine(url)
+
+    @engine.task()
+    async def step(n: int) -> None: ...
+
+    await engine.open()
+    callers = [asyncio.create_task(step.enqueue(n=n)) for n in range(50)]
+    first = await callers[0]
+    await engine.close()
+    answers = await asyncio.gather(*callers)
+    async with engine:
+        assert {job.id for job in await engine.jobs()} == {job.id for job in answers}
+        assert first.id in {job.id for job in answers}

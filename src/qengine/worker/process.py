@@ -20,8 +20,10 @@ _CODECS: dict[tuple[str, str], tuple[Any, PayloadCodec]] = {}
 
 def call_by_name(module: str, qualname: str, payload: str) -> str:
     """Call the function `qualname` of `module` with the arguments in `payload`; its result, as JSON text."""
-    # Ctrl-C in a terminal reaches every process of the group. When to stop is for the worker alone to say.
+    # Ctrl-C in a terminal, and service managers, signal every process of a group. When to stop is for the worker alone
+    # to say; it kills this process when a timeout or its own end asks for that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     fn, arguments = _function(module, qualname)
     try:
         return codec.encode(fn(**arguments.decode(payload)), what=f"the result of {qualname}")

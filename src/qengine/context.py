@@ -37,6 +37,7 @@ class JobContext:
         "_backend",
         "_claim",
         "_completed",
+        "_completing",
         "_job",
         "_lease",
         "_limit",
@@ -66,6 +67,7 @@ class JobContext:
         self._lease = lease
         self._limit = payload_limit
         self._completed = False
+        self._completing = False
         self._lost = False
         self._job: Job[Any] | None = None
         self._log: JobLogger | None = None
@@ -99,6 +101,11 @@ class JobContext:
     def completed(self) -> bool:
         """Whether `transaction` has completed the job, so that only its result is still to be stored."""
         return self._completed
+
+    @property
+    def completing(self) -> bool:
+        """Whether `transaction` is completing the job just now: its own answer says whether the lease held."""
+        return self._completing
 
     @property
     def lost(self) -> bool:
@@ -157,16 +164,18 @@ class JobContext:
         in the block rolls back and the job runs on. Afterwards the handler may still return a value, which is stored
         separately; an exception after the block undoes nothing.
         """
-        lease, entered = self._held(), False
+        lease = self._held()
         try:
             async with self._backend.transaction(lease) as connection:
                 yield connection
-                entered = True
+                self._completing = True
+            self._completed = True
         except LeaseLost:
             # Only one that comes from the completion is about this run; one from the block may be about anything.
-            self._lost = self._lost or entered
+            self._lost = self._lost or self._completing
             raise
-        self._completed = True
+        finally:
+            self._completing = False
 
     async def _save(self, *, progress: str | None = None, checkpoint: str | None = None) -> None:
         if not await self._backend.save(self._held(), progress=progress, checkpoint=checkpoint):

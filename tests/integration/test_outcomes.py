@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -330,3 +332,31 @@ def _only(job_id: int) -> Any:
     from qengine.backends.protocol import JobFilter
 
     return JobFilter(ids=[job_id])
+
+
+async def test_a_lease_reported_lost_by_its_own_completion_cancels_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper may find the raised token before the handler hears that its transaction has been committed."""
+    engine = Engine(url)
+
+    @engine.task()
+    async def slow_commit(ctx: JobContext) -> str:
+        async with ctx.transaction():
+            pass
+        return "kept"
+
+    async with engine:
+        job = await slow_commit.enqueue()
+        backend, transaction = engine.backend, engine.backend.transaction
+
+        @asynccontextmanager
+        async def answers_late(lease: Any) -> AsyncIterator[Any]:
+            async with transaction(lease) as connection:
+                yield connection
+            for worker in list(engine._workers):
+                worker._leases_lost([lease])
+            await asyncio.sleep(0.05)
+
+        monkeypatch.setattr(backend, "transaction", answers_late)
+        await engine.drain()
+        after = await engine.job(job.id)
+        assert (after.status, after.result) == ("completed", "kept")

@@ -257,7 +257,7 @@ class Worker:
         now = time.monotonic()
         for lease in leases:
             run = self._bench.take_out(lease)
-            if run is None or (run.context is not None and run.context.completed):
+            if run is None or (run.context is not None and (run.context.completed or run.context.completing)):
                 continue
             log.warning("the lease of job %s (%s) is lost; its handler is cancelled", run.claim.id, run.claim.type)
             run.cancel(Stop.LOST, now)

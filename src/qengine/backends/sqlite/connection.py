@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote
 
 import aiosqlite
 
-from qengine.backends.sqlite.errors import is_busy, translate, translated
+from qengine.backends.sqlite.errors import is_busy, is_undecodable, lenient, translate, translated
 from qengine.errors import BackendUnavailable, ConfigurationError
 
 T = TypeVar("T")
@@ -247,6 +247,9 @@ class Writer:
                 return [_Answer(call.future, self._patiently(lambda: call.operation(connection)), None)]
             return self._group(connection, calls)
         except Exception as error:
+            if is_undecodable(error) and connection.text_factory is str:
+                connection.text_factory = lenient
+                return self._perform(connection, calls)
             return [_Answer(call.future, None, translate(error, self._options.path)) for call in calls]
 
     def _group(self, connection: sqlite3.Connection, calls: list[_Call]) -> list[_Answer]:
@@ -288,6 +291,8 @@ class Writer:
             value = call.operation(connection)
         except Exception as error:
             if not connection.in_transaction:  # SQLite gave up on the whole transaction (disk full, for one)
+                raise
+            if is_undecodable(error) and connection.text_factory is str:  # all of it is done again
                 raise
             if not call.single:
                 connection.execute("ROLLBACK TO operation")

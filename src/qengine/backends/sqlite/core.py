@@ -15,7 +15,7 @@ import aiosqlite
 from qengine.backends.migrations import load_migrations, pending, require_current
 from qengine.backends.protocol import CONTRACT_VERSION, BackendSettings, Capabilities
 from qengine.backends.sqlite.connection import Operation, Options, Writer, connect_async, connect_ours, refuse
-from qengine.backends.sqlite.errors import translated
+from qengine.backends.sqlite.errors import is_undecodable, lenient, translated
 from qengine.backends.sqlite.statements import PACKAGE, SQL
 from qengine.backends.sqlite.transaction import Transactions
 from qengine.backends.sqlite.wake import Wakes, Watcher
@@ -157,7 +157,13 @@ class Core:
         reader, text = self._reader, SQL[verb]
         if reader is not None:
             with translated(self.options.path):
-                return list(await reader.execute_fetchall(text, values))  # type: ignore[arg-type]
+                try:
+                    return list(await reader.execute_fetchall(text, values))  # type: ignore[arg-type]
+                except sqlite3.OperationalError as error:
+                    if not is_undecodable(error):
+                        raise
+                    reader.text_factory = lenient
+                    return list(await reader.execute_fetchall(text, values))  # type: ignore[arg-type]
         if self._writer is None:
             raise self._closed()
         return await self._writer.run(lambda connection: connection.execute(text, values).fetchall(), single=True)

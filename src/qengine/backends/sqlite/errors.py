@@ -34,6 +34,16 @@ def is_busy(error: BaseException) -> bool:
     return code_of(error) in _BUSY
 
 
+def is_undecodable(error: BaseException) -> bool:
+    """Whether a text in the database is none: bytes that are not UTF-8, which only an edit by hand or damage leaves."""
+    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode to UTF-8")
+
+
+def lenient(raw: bytes) -> str:
+    """A `text_factory` for such a database: slower than the usual one, but it reads everything."""
+    return raw.decode(errors="replace")
+
+
 def translate(error: BaseException, path: str) -> BaseException:
     """The error to raise in place of `error`; itself when it is none of the driver's."""
     if isinstance(error, sqlite3.Error):

@@ -15,6 +15,9 @@ from qengine.job import Job, JobError, NewJob, Status
 LATEST = 253402214400.0
 """The last day of the year 9999, the end of what a datetime can hold: later due times are taken as this."""
 
+_FIRST = dt.datetime(1, 1, 2, tzinfo=dt.UTC)
+_LAST = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
+
 _NUL = "\\u0000"
 """How JSON writes a NUL; where it is not, there is none."""
 
@@ -24,13 +27,16 @@ _decode = msgspec.json.decode
 
 
 def moment(seconds: float) -> dt.datetime:
-    """The aware datetime of a stored time."""
-    return _from_timestamp(seconds, dt.UTC)
+    """The aware datetime of a stored time; of one that no datetime holds, which only an edit by hand leaves, the nearest."""
+    try:
+        return _from_timestamp(seconds, dt.UTC)
+    except (OverflowError, ValueError, OSError):
+        return _FIRST if seconds < 0 else _LAST
 
 
 def moment_or_none(seconds: float | None) -> dt.datetime | None:
     """The aware datetime of a stored time, if there is one."""
-    return None if seconds is None else _from_timestamp(seconds, dt.UTC)
+    return None if seconds is None else moment(seconds)
 
 
 def seconds_or_none(when: dt.datetime | None) -> float | None:
@@ -195,9 +201,9 @@ def claim(row: tuple[Any, ...], now: float) -> Claim:
         max_attempts,
         crashes,
         timeout,
-        _from_timestamp(scheduled_for, dt.UTC),
-        _from_timestamp(created_at, dt.UTC),
-        None if expires_at is None else _from_timestamp(expires_at, dt.UTC),
+        moment(scheduled_for),
+        moment(created_at),
+        None if expires_at is None else moment(expires_at),
         expires_at is not None and expires_at <= now,
         unique_key,
         partition_key,

@@ -23,7 +23,7 @@ CREATE TABLE {schema}.qengine_jobs (
   rank double precision,
   locked_until timestamptz,
   locked_by text,
-  lease_token bigint NOT NULL DEFAULT 0,
+  lease_token bigint NOT NULL DEFAULT 0 CHECK (lease_token < 4611686018427387904),
   unique_key text,
   partition_key text,
   timeout double precision,
@@ -35,7 +35,12 @@ CREATE TABLE {schema}.qengine_jobs (
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
   started_at timestamptz,
-  completed_at timestamptz
+  completed_at timestamptz,
+  -- What no program can read would stop it at every job that comes in the same answer.
+  CONSTRAINT qengine_jobs_times CHECK (
+    least(scheduled_for, locked_until, expires_at, created_at, updated_at, started_at, completed_at) >= '0001-01-02 00:00:00+00'
+    AND greatest(scheduled_for, locked_until, expires_at, created_at, updated_at, started_at, completed_at) < '9999-12-31 00:00:00+00'
+  )
 ) WITH (
   -- Rows change several times in a short life: dead versions and old statistics are dealt with long before the
   -- default of a fifth of the table.

@@ -50,7 +50,7 @@ WITH lines AS MATERIALIZED (
   ) AS p
 )
 UPDATE {schema}.qengine_jobs AS j
-SET status = 'processing', rank = NULL, attempts = j.attempts + 1, lease_token = j.lease_token + 1, locked_by = :worker::text,
+SET status = 'processing', rank = NULL, attempts = least(j.attempts, 2147483646) + 1, lease_token = j.lease_token + 1, locked_by = :worker::text,
   locked_until = now + make_interval(secs => :lease::float8), started_at = now, updated_at = now
 FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock
 WHERE j.id = ANY(ARRAY(SELECT id FROM picked))

@@ -5,7 +5,7 @@ WITH clock AS (
 ), lapsed AS MATERIALIZED (
   SELECT j.id, j.locked_by, j.attempts, j.started_at, clock.now,
     'crashed: the lease of worker ' || coalesce(j.locked_by, '?') || ' ended' AS error,
-    j.crashes + 1 >= :max_crashes::integer AS dead
+    j.crashes >= :max_crashes::integer - 1 AS dead
   FROM {schema}.qengine_jobs AS j, clock
   WHERE j.status = 'processing' AND j.locked_until <= clock.now
     AND (:now::timestamptz IS NOT NULL OR pg_postmaster_start_time() <= statement_timestamp() - make_interval(secs => :lease::float8))
@@ -20,7 +20,7 @@ WITH clock AS (
   SET status = CASE WHEN l.dead THEN 'dead' ELSE 'pending' END,
     dead_reason = CASE WHEN l.dead THEN 'crash_loop' END,
     rank = CASE WHEN NOT l.dead THEN date_part('epoch', j.scheduled_for) + j.priority * :ageing::float8 END,
-    attempts = greatest(j.attempts - 1, 0), crashes = j.crashes + 1, lease_token = j.lease_token + 1,
+    attempts = greatest(j.attempts - 1, 0), crashes = least(j.crashes, 2147483646) + 1, lease_token = j.lease_token + 1,
     last_error = l.error, error_group = 'crashed: the lease of worker * ended',
     locked_by = NULL, locked_until = NULL, updated_at = l.now,
     completed_at = CASE WHEN l.dead THEN l.now END

@@ -23,7 +23,7 @@ CREATE TABLE qengine_jobs (
     rank          REAL,
     locked_until  REAL,
     locked_by     TEXT,
-    lease_token   INTEGER NOT NULL DEFAULT 0,
+    lease_token   INTEGER NOT NULL DEFAULT 0 CHECK (lease_token < 4611686018427387904),
     unique_key    TEXT,
     partition_key TEXT,
     timeout       REAL,

@@ -1,7 +1,7 @@
 """Every call that an application and its workers make to the database fails once, hangs once, and loses its answer once.
 
 A small scenario is run anew for each call that it makes; what must hold at its end does not depend on where the fault
-struck. `QENGINE_CRASH_POINTS=all` strikes every single call of every verb, which takes about a quarter of an hour for a
+struck. `QENGINE_CRASH_POINTS=all` strikes every single call of every verb, which takes some minutes for a
 database; otherwise the first ones, and a few of the later ones.
 """
 
@@ -183,7 +183,7 @@ async def place_orders(engine: Engine, conn: Any, place: Place) -> Orders:
         unwanted=await put("unwanted"),
         keyed=[await put("plain", {"n": 0}, unique_key="once", delay=0.1) for _ in range(2)],
         ordered=await insist(lambda: order(engine, conn, place)),
-        far=await put("plain", {"n": 7}, delay=3600),
+        far=await put("plain", {"n": 7}, delay=3600, unique_key="far"),  # else a lost answer leaves a second
         late=await put("plain", {"n": 8}, delay=0.05, expires=0.001),
         deleted=await put("plain", {"n": 9}, delay=3600, unique_key="deleted"),
     )

@@ -75,6 +75,8 @@ class Deploy:
         environment = dict(os.environ)
         if release is not None:
             environment["PYTHONPATH"] = str(release)
+            # What a copy runs is not what is measured.
+            environment.pop("COVERAGE_PROCESS_CONFIG", None)
         errors = (self.folder / f"errors-{len(self.processes)}").open("w")
         with closing(errors):
             process = subprocess.Popen(

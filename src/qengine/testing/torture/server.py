@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from qengine.testing.torture.deathbed import die_with_parent
+
+START_TRIES = 5
 
 
 class Server:
@@ -33,6 +36,17 @@ class Server:
         """Start it, the first time with an empty cluster; returns when it answers."""
         if not self._data.exists():
             self._initialise()
+        for _ in range(START_TRIES - 1):
+            # A server that was stopped at once may leave a child, which holds its memory for a moment longer.
+            if await self._answers():
+                return
+            await asyncio.sleep(1)
+        if not await self._answers():
+            tail = (self._folder / "server.log").read_text()[-2000:]
+            raise RuntimeError(f"the embedded PostgreSQL does not start:\n{tail}")
+
+    async def _answers(self) -> bool:
+        """Start the program and wait until it answers; False when it has ended instead."""
         log = (self._folder / "server.log").open("ab")
         arguments = ["-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._data)]
         with log:
@@ -44,7 +58,7 @@ class Server:
                 start_new_session=True,
                 preexec_fn=lambda: die_with_parent(signal.SIGQUIT),
             )
-        await self._until_it_answers()
+        return await self._until_it_answers(self._process)
 
     def _initialise(self) -> None:
         with warnings.catch_warnings():
@@ -57,20 +71,18 @@ class Server:
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write("max_connections = 120\nlog_min_messages = warning\nlog_lock_waits = on\ndeadlock_timeout = 500ms\n")
 
-    async def _until_it_answers(self) -> None:
+    async def _until_it_answers(self, process: subprocess.Popen[bytes]) -> bool:
         import asyncpg  # type: ignore[import-untyped]
 
         end = time.monotonic() + 60
-        while True:
+        while process.poll() is None and time.monotonic() < end:
             try:
                 await (await asyncpg.connect(self.url, timeout=5)).close()
-                return
+                return True
             except (OSError, asyncpg.PostgresError):
-                assert self._process is not None
-                if self._process.poll() is not None or time.monotonic() > end:
-                    tail = (self._folder / "server.log").read_text()[-2000:]
-                    raise RuntimeError(f"the embedded PostgreSQL does not start:\n{tail}") from None
                 await asyncio.sleep(0.1)
+        self.crash()
+        return False
 
     def crash(self) -> None:
         """Stop it at once, as a crash would: `pg_ctl stop -m immediate`."""
@@ -146,8 +158,14 @@ class PgBouncer:
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody uses now, and that no outgoing connection is given: the server must find it free again.
+
+    Clients that try again and again while it is down would take a port of the ephemeral range from it.
+    """
+    ports = list(range(20_000, 32_000))
+    random.shuffle(ports)
+    for port in ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("there is no free TCP port from 20000 to 31999")

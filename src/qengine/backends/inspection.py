@@ -50,7 +50,8 @@ class AuditEntry:
     action: str
     """requeue, cancel, delete, pause, resume, amend, prune, fire, pause_schedule, resume_schedule."""
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """What was chosen (ids, at most 100, or conditions) and what was changed; plain JSON values."""
+    """What was chosen (ids, at most 100, or conditions) and what was changed; plain JSON values. An amended job's old
+    payload and priority are under `before`."""
     job_id: int | None = None
     """The job, when the action was about a single one."""
     jobs: int | None = None
@@ -115,11 +116,14 @@ class Inspection(Protocol):
     async def dead_by_day(
         self, since: dt.datetime, type: str | None = None, error_group: str | None = None
     ) -> list[tuple[dt.date, int]]:
-        """How many jobs died on each day (UTC) since then, days with none left out. Reads the index of ended jobs."""
+        """How many jobs that are dead now died on each day (UTC) since then, by day, days with none left out.
+
+        Reads the index of ended jobs.
+        """
         ...
 
     async def ended_since(self, since: dt.datetime, limit: int) -> list[Job[Any]]:
-        """Up to `limit` jobs that reached a final status at or after `since`, earliest first."""
+        """Up to `limit` jobs that reached a final status at or after `since`, earliest first, ties by id."""
         ...
 
     async def errors_since(self, after: int, limit: int) -> list[tuple[int, str, JobError]]:
@@ -142,8 +146,9 @@ class Inspection(Protocol):
     ) -> Job[Any] | None:
         """Change a waiting job (pending or failed), or the payload of a dead or cancelled one; the job as it was before.
 
-        `due_now`: it comes due now and goes in line. Its rank follows a new priority or due time. None when it is
-        missing, or not in a status in which this can be done (completed, processing; `priority` and `due_now` need
+        `due_now`: it comes due now and goes in line; one that was due already keeps its due time. The rank of a job in
+        line follows a new priority or due time; one that is not in line yet stays out of it, but for `due_now`. None when
+        it is missing, or not in a status in which this can be done (completed, processing; `priority` and `due_now` need
         pending or failed); nothing is changed then. The token grows. Wakes workers.
         """
         ...
@@ -163,7 +168,10 @@ class Inspection(Protocol):
         ...
 
     async def activity(self, step: int, since: dt.datetime) -> list[Activity]:
-        """All rows of this step whose slot begins at `since` or later, by start; summed over the workers (`worker` is "")."""
+        """What was done in the slots of this step that begin at `since` or later, by start and type.
+
+        Summed over the workers (`worker` is ""). `waits` and `runs` are as long as the longest of those summed, at the least.
+        """
         ...
 
     async def audit(self, entry: AuditEntry) -> int:

@@ -25,6 +25,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
+from qengine.backends.inspection import Inspection
 from qengine.clock import Clock
 from qengine.job import Job, JobError, NewJob, Status
 
@@ -176,6 +177,10 @@ class JobFilter:
     """Jobs whose failure is of this group, as `failures` lists them."""
     created_before: dt.datetime | None = None
     created_after: dt.datetime | None = None
+    ended_before: dt.datetime | None = None
+    """Jobs that reached a final status (`completed_at`) before it; one that has not ended does not meet it."""
+    text: str | None = None
+    """Jobs in whose payload or last error this text is, as `search` looks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +243,8 @@ class Schedule:
     """The first fire time not yet dealt with."""
     last_fire: dt.datetime | None = None
     """The latest fire time that was enqueued."""
+    paused: bool = False
+    """It fires no more until it is resumed. Set with `pause_schedule`; `put_schedules` leaves it as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +263,8 @@ class WorkerInfo:
     """Set by the backend's clock at its first heartbeat."""
     heartbeat: dt.datetime | None = None
     """Set by the backend's clock at each."""
+    loop_lag: float | None = None
+    """Seconds by which its event loop is late, as it measured last; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +280,8 @@ class Fire:
     jobs: Sequence[NewJob] = field(default=())
 
 
-class QueueBackend(Protocol):
-    """A database that holds jobs. One instance belongs to one event loop."""
+class QueueBackend(Inspection, Protocol):
+    """A database that holds jobs. One instance belongs to one event loop. `Inspection` is a part of it."""
 
     contract: ClassVar[int]
     """The CONTRACT_VERSION that it was written for."""
@@ -457,12 +466,13 @@ class QueueBackend(Protocol):
 
     # -- administration
 
-    async def requeue(self, which: JobFilter, limit: int) -> list[int]:
-        """Put up to `limit` dead, cancelled or completed jobs back: pending, in line now; their ids.
+    async def requeue(self, which: JobFilter, limit: int, *, spacing: float = 0.0, begin: float = 0.0) -> list[int]:
+        """Put up to `limit` dead, cancelled or completed jobs back: pending, in line now; their ids, ascending.
 
-        `attempts` and `crashes` become 0, the token grows, result, reason and an `expires_at` that has passed are
-        cleared; error, history and checkpoint stay. One whose unique key a live job has now is left alone. Wakes
-        workers.
+        Job number i of the answer, counted from 0, comes due `begin + i * spacing` seconds from now; where that is 0, it is
+        in line at once. So with neither all are, and with them a group goes back at a rate. `attempts` and `crashes`
+        become 0, the token grows, result, reason and an `expires_at` that has passed are cleared; error, history and
+        checkpoint stay. One whose unique key a live job has now is left alone. Wakes workers.
         """
         ...
 
@@ -505,7 +515,8 @@ class QueueBackend(Protocol):
     async def fire(self, fire: Fire) -> list[int] | None:
         """Enqueue a schedule's due fires and move it on, all at once: the new jobs' ids; None when someone else has.
 
-        A fire time is enqueued at most once for ever (`qengine_fires`), whatever `seen` says.
+        A fire time is enqueued at most once for ever (`qengine_fires`), whatever `seen` says. Of a schedule that is paused
+        nothing is enqueued: it is moved on to `next_fire` (its `last_fire` stays), and the answer is empty.
         """
         ...
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CALLS = frozenset(name for name, member in vars(QueueBackend).items() if inspect.iscoroutinefunction(member)) - {"close"}
+_CALLS = frozenset(name for name, _ in inspect.getmembers(QueueBackend, inspect.iscoroutinefunction)) - {"close"}
 
 VERBS = (*sorted(_CALLS), "transaction", "commit")
 """Where a fault can strike: every verb that speaks to the database, but for `close`, which never fails. `transaction` is

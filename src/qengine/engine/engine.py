@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,7 @@ from qengine.backends.protocol import STRICT_AGEING, BackendSettings, Enqueued, 
 from qengine.clock import Clock
 from qengine.engine.desk import Desk
 from qengine.engine.groups import GroupCommit
+from qengine.engine.health import NOT_OPEN, Vitals
 from qengine.engine.waiting import Waiting
 from qengine.errors import ConfigurationError, UnknownTask
 from qengine.job import Job, NewJob, Status
@@ -32,7 +33,7 @@ KEEP = {Status.COMPLETED: 7 * DAY, Status.CANCELLED: 7 * DAY}
 """How long ended jobs are kept unless `retention` says otherwise: dead ones for ever."""
 
 
-class Engine(Desk):
+class Engine(Desk, Vitals):
     """A job queue in one database, and the tasks that run from it.
 
     `async with engine:` opens it, migrates the database and closes it; `open` and `close` do the same by hand. An engine
@@ -117,7 +118,7 @@ class Engine(Desk):
     def backend(self) -> QueueBackend:
         """The open backend. Raises ConfigurationError while the engine is not open."""
         if self._open is None:
-            raise ConfigurationError("the engine is not open; use `async with engine:`, or `await engine.open()` first")
+            raise ConfigurationError(NOT_OPEN)
         return self._open
 
     async def open(self) -> None:
@@ -137,6 +138,7 @@ class Engine(Desk):
             raise
         self._open = backend
         self._groups = GroupCommit(backend)
+        self._ready_to_count(backend)
 
     async def close(self) -> None:
         """Write what was handed over, and disconnect. May be called twice."""
@@ -145,6 +147,7 @@ class Engine(Desk):
         with anyio.CancelScope(shield=True):
             if self._groups is not None:
                 await self._groups.close()
+            await self._stop_counting()
             backend, self._open, self._groups = self._open, None, None
             await backend.close()
 
@@ -331,6 +334,11 @@ class Engine(Desk):
         when it died less than a lease ago, is not waited for.
         """
         return await self.run_worker(concurrency=concurrency, queues=queues, types=types, until_idle=True)
+
+    @property
+    def running_workers(self) -> Collection[Worker]:
+        """The workers of this engine that run in this process."""
+        return [worker for worker in self._workers if worker.running]
 
     def _running_were_touched(self) -> None:
         for worker in self._workers:

@@ -82,6 +82,11 @@ class LeaseKeeper:
         """Extend now, and so find out now which leases are gone."""
         self._call(lambda: self._nudged.set() if self._nudged else None)
 
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     async def stop(self) -> None:
         """End the thread and close its connection."""
         self._stopped.set()

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +37,8 @@ LAST_CLAIM_WITHIN = 2.0
 """Seconds that a claim which is under way at shutdown has to answer."""
 FLUSH_WITHIN = 10.0
 """Seconds that the last outcomes have to be written at shutdown, should the database be away."""
+MAY_END = ("fetching", "schedules", "retention")
+"""Loops that may end before the worker: when it is to claim no more, and those that have no crons or rules to follow."""
 
 
 class Worker:
@@ -88,6 +90,7 @@ class Worker:
         self._due = DueJobs(backend, rules, self._contact)
         self._cron = CronLoop(backend, registry, self._tasks)
         self._presence = Presence(backend, rules, self._announcement)
+        self._loops: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._stopping_now = asyncio.Event()
 
@@ -101,6 +104,32 @@ class Worker:
         """Stop without waiting for running jobs: they are cancelled and put back."""
         self._stopping.set()
         self._stopping_now.set()
+
+    @property
+    def types(self) -> Collection[str]:
+        """The types that it runs."""
+        return self._tasks.keys()
+
+    @property
+    def running(self) -> bool:
+        """Whether its loops have been started and have not all been ended."""
+        return bool(self._loops)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been told to stop."""
+        return self._stopping.is_set()
+
+    @property
+    def loops(self) -> Mapping[str, bool]:
+        """Its loops by name, and whether each is alive. One that had nothing to do and ended counts as alive."""
+        alive = {name: not loop.done() or self._may_end(name, loop) for name, loop in self._loops.items()}
+        return alive | {"leases": self._keeper.alive} if alive else alive
+
+    def _may_end(self, name: str, loop: asyncio.Task[None]) -> bool:
+        if name not in MAY_END or loop.cancelled():
+            return self.stopping
+        return loop.exception() is None
 
     def renew_now(self) -> None:
         """Extend all leases now, which tells at once which running jobs were cancelled or requeued meanwhile."""
@@ -153,13 +182,12 @@ class Worker:
             "retention": Retention(self._backend, self._rules).run,
             "presence": self._presence.run,
         }
-        tasks = {
+        self._loops = tasks = {
             name: asyncio.create_task(supervise(name, loop, self._contact), name=f"qengine-{name}")
             for name, loop in loops.items()
         }
         ends = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._fetcher.idle.wait())]
-        # Retention without rules and schedules without crons end at once, and rightly so.
-        lasting = [task for name, task in tasks.items() if name not in ("fetching", "schedules", "retention")]
+        lasting = [task for name, task in tasks.items() if name not in MAY_END]
         try:
             await self._until_an_end(tasks, lasting, ends)
             await self._shut_down(tasks)
@@ -167,6 +195,7 @@ class Worker:
             for task in (*tasks.values(), *ends):
                 task.cancel()
             await asyncio.wait(tasks.values())
+            self._loops = {}
         for task in tasks.values():
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error

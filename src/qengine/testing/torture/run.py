@@ -7,10 +7,11 @@ import os
 import random
 import re
 import sqlite3
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -105,7 +106,8 @@ class Run:
 
     async def _postgres(self, world: World, stack: AsyncExitStack) -> Config:
         if self._options.backend == "postgres":
-            world.server = Server(self._folder)
+            folder = stack.enter_context(_folder_for_all())
+            world.server = Server(folder, self._folder)
             stack.callback(world.server.close)
             await world.server.start()
             url, upstream = world.server.url, ("127.0.0.1", world.server.port)
@@ -113,7 +115,7 @@ class Run:
             await world.proxy.start()
             stack.push_async_callback(world.proxy.stop)
             if PgBouncer.program() is not None:
-                world.bouncer = PgBouncer(self._folder / "bouncer", world.server.port)
+                world.bouncer = PgBouncer(folder, world.server.port)
                 world.bouncer.start()
                 stack.callback(world.bouncer.close)
         else:
@@ -226,6 +228,15 @@ async def patiently(call: Callable[[], Awaitable[T]], seconds: float = 60.0) -> 
 async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@contextmanager
+def _folder_for_all() -> Iterator[Path]:
+    """A temporary folder that any user may enter: as root, the servers run as another, to whom the evidence may be closed."""
+    with tempfile.TemporaryDirectory(prefix="qengine-torture-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 _ODD = re.compile(r"^\S+ (ERROR|CRITICAL) (\S+) (.*)$")

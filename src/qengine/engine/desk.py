@@ -1,168 +1,146 @@
-"""Looking at jobs and acting on them: what an operator does, by hand or by program."""
+"""Acting on one job, on types and queues, and on schedules: what an operator does, by hand or by program."""
 
 from __future__ import annotations
 
 import abc
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from qengine.backends.protocol import (
-    LIVE_WITHIN,
-    FailureGroup,
-    JobFilter,
-    Pause,
-    QueueBackend,
-    Schedule,
-    Stats,
-    WorkerInfo,
-)
-from qengine.errors import ConfigurationError, JobNotFound
-from qengine.job import Job, JobError, Status
-
-BATCH = 1_000
-"""Jobs that one administrative statement touches, at the most; larger selections take several."""
-
-Statuses = Status | str | Iterable[Status | str] | None
+from qengine import codec
+from qengine.engine.audit import audited
+from qengine.engine.bulk import Bulk
+from qengine.engine.selection import check_aware
+from qengine.errors import ConfigurationError
+from qengine.job import Job, NewJob, Status
+from qengine.registry import Registry
+from qengine.task import check_priority
 
 
-class Desk(abc.ABC):
-    """The part of an engine that reads and administers. Every method needs the engine to be open."""
+class Desk(Bulk):
+    """The part of an engine that administers. Every method needs the engine to be open, and every action is on record:
 
-    @property
-    @abc.abstractmethod
-    def backend(self) -> QueueBackend:
-        """The open backend. Raises ConfigurationError while the engine is not open."""
+    `by` is who acts (`audit_trail`); None: the user of this process, as `user@host`.
+    """
+
+    registry: Registry
+    payload_limit: int
 
     @abc.abstractmethod
-    def _seen_by_user(self, job: Job[Any]) -> Job[Any]:
-        """The job, such that it can be waited for."""
+    async def submit(self, jobs: Sequence[NewJob], conn: Any = None) -> list[Job[Any]]:
+        """Store requests that are checked already."""
 
-    @abc.abstractmethod
-    def _running_were_touched(self) -> None:
-        """Told when running jobs may have been taken from their workers."""
+    # -- one job
 
-    # -- looking
-
-    async def job(self, id: int) -> Job[Any]:
-        """The job with this id, as it stands. Raises JobNotFound."""
-        job = await self.backend.get(_job_id(id))
-        if job is None:
-            raise JobNotFound(f"there is no job {id}: it never existed, or was deleted")
-        return self._seen_by_user(job)
-
-    async def jobs(
+    async def amend(
         self,
+        id: int,
         *,
-        status: Statuses = None,
-        type: str | None = None,
-        queue: str | None = None,
-        error_group: str | None = None,
-        created_before: dt.datetime | None = None,
-        created_after: dt.datetime | None = None,
-        limit: int = 100,
-        after: int | None = None,
-        newest_first: bool = False,
-    ) -> list[Job[Any]]:
-        """Up to `limit` jobs that meet every condition given, by id.
+        payload: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        due_now: bool = False,
+        by: str | None = None,
+    ) -> Job[Any]:
+        """Change a job that waits (pending or failed), or the payload of a dead or cancelled one; the job as it is then.
 
-        For the next page give the last id as `after`. `error_group` is the `error` of a group of `failures`.
+        A payload is checked against the handler if its task is registered here (PayloadError), and replaces the old one,
+        which the audit row keeps: `detail["before"]` of the job's `audit_trail`. `due_now`: it is run now, not at its
+        time. Raises JobNotFound, and ConfigurationError when its status does not allow the change.
         """
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ConfigurationError(f"limit={limit!r}: give a whole number, 1 or more")
-        which = _filter(None, status, type, queue, error_group, created_before, created_after)
-        found = await self.backend.query(which, limit=limit, after=after, newest_first=newest_first)
-        return [self._seen_by_user(job) for job in found]
+        if payload is None and priority is None and not due_now:
+            raise ConfigurationError("amend() changes nothing; give payload=, priority= or due_now=True")
+        if priority is not None:
+            check_priority(priority)
+        job = await self.job(id)
+        text = None if payload is None else self._encoded(job.type, payload)
+        _refuse_status(job, priority is not None or due_now)
+        changed = {name: value for name, value in (("priority", priority), ("due_now", due_now or None)) if value is not None}
+        async with audited(self.backend, by, "amend", _before(job) | changed, job.id) as count:
+            before = await self.backend.amend(job.id, payload=text, priority=priority, due_now=due_now)
+            count.jobs = 0 if before is None else 1
+        if before is None:
+            _refuse_status(await self.job(id), priority is not None or due_now)
+            raise ConfigurationError(f"job {id} was changed by others at this moment; look at it, and try again")
+        if _before(before) != _before(job):
+            # Others amended it between the look and the change: what was replaced is on record too.
+            async with audited(self.backend, by, "amend", _before(before) | changed, job.id):
+                pass
+        return await self.job(id)
 
-    async def errors(self, id: int) -> list[JobError]:
-        """The failed attempts and crashes of a job, oldest first. Raises JobNotFound."""
-        await self.job(id)
-        return await self.backend.errors(id)
+    def _encoded(self, type: str, payload: Mapping[str, Any]) -> str:
+        arguments = dict(payload)
+        if type in self.registry:
+            return self.registry.get(type).codec.encode((), arguments, self.payload_limit, plain=True)
+        return codec.encode(arguments, limit=self.payload_limit, what=f"the payload of {type}")
 
-    async def stats(self) -> Stats:
-        """Counts by status, type and queue, and what waits that no live worker serves."""
-        return await self.backend.stats()
+    # -- types and queues
 
-    async def failures(self, limit: int = 100) -> list[FailureGroup]:
-        """Dead and failed jobs grouped by type and normalised error, the largest groups first."""
-        return await self.backend.failures(limit)
-
-    async def workers(self) -> list[WorkerInfo]:
-        """The live workers: those heard of within the last 30 seconds."""
-        return await self.backend.workers(LIVE_WITHIN)
-
-    async def schedules(self) -> list[Schedule]:
-        """The cron schedules that workers have declared, with their next and last fires."""
-        return await self.backend.schedules()
-
-    async def pauses(self) -> list[Pause]:
-        """The pauses in force."""
-        return await self.backend.pauses()
-
-    # -- acting
-
-    async def requeue(
+    async def pause(
         self,
-        ids: int | Iterable[int] | None = None,
         *,
-        status: Statuses = None,
         type: str | None = None,
         queue: str | None = None,
-        error_group: str | None = None,
-    ) -> int:
-        """Put dead, cancelled or completed jobs back in line, their attempts at 0; how many.
-
-        Give ids or conditions. Without a `status`, conditions mean dead jobs only: completed and cancelled ones are
-        requeued by id, or when `status` names them. A job whose unique key a live job has by now is left alone.
-        """
-        which = _selection("requeue", ids, status, type, queue, error_group)
-        if ids is None and which.status is None:
-            which = JobFilter(None, (Status.DEAD,), type, queue, error_group)
-        return await _in_batches(self.backend.requeue, which)
-
-    async def cancel(
-        self,
-        ids: int | Iterable[int] | None = None,
-        *,
-        status: Statuses = None,
-        type: str | None = None,
-        queue: str | None = None,
-    ) -> int:
-        """Cancel jobs that wait or run; how many.
-
-        The handler of a running one is cancelled when its lease is renewed: at once by workers of this engine object,
-        within a third of the lease by others.
-        """
-        count = await _in_batches(self.backend.cancel, _selection("cancel", ids, status, type, queue, None))
-        self._running_were_touched()
-        return count
-
-    async def delete(
-        self,
-        ids: int | Iterable[int] | None = None,
-        *,
-        status: Statuses = None,
-        type: str | None = None,
-        queue: str | None = None,
-        error_group: str | None = None,
-    ) -> int:
-        """Delete jobs and their history, for good; how many. A running one is lost to its worker."""
-        count = await _in_batches(self.backend.delete, _selection("delete", ids, status, type, queue, error_group))
-        self._running_were_touched()
-        return count
-
-    async def pause(self, *, type: str | None = None, queue: str | None = None, until: float | dt.datetime | None = None) -> None:
+        until: float | dt.datetime | None = None,
+        by: str | None = None,
+    ) -> None:
         """Start no more jobs of a type, or of a queue, on any worker.
 
         `until` is seconds from now or an aware datetime; None: until `resume`. What runs already goes on.
         """
-        if isinstance(until, dt.datetime) and until.tzinfo is None:
-            raise ConfigurationError(f"until={until!r} has no time zone; give an aware datetime, or seconds")
-        await self.backend.pause(*_lane(type, queue), until)
+        if isinstance(until, dt.datetime):
+            check_aware("until", until)
+        kind, name = _lane(type, queue)
+        ends = {} if until is None else {"until": until.isoformat() if isinstance(until, dt.datetime) else until}
+        async with audited(self.backend, by, "pause", {kind: name} | ends):
+            await self.backend.pause(kind, name, until)
 
-    async def resume(self, *, type: str | None = None, queue: str | None = None) -> bool:
+    async def resume(self, *, type: str | None = None, queue: str | None = None, by: str | None = None) -> bool:
         """End a pause; False when there was none."""
-        return await self.backend.resume(*_lane(type, queue))
+        kind, name = _lane(type, queue)
+        async with audited(self.backend, by, "resume", {kind: name}):
+            return await self.backend.resume(kind, name)
+
+    # -- schedules
+
+    async def pause_schedule(self, name: str, by: str | None = None) -> None:
+        """Let a cron schedule fire no more until it is resumed. Raises ConfigurationError when there is none of the name."""
+        await self._set_paused(name, True, by)
+
+    async def resume_schedule(self, name: str, by: str | None = None) -> None:
+        """Let a paused schedule fire again, from its next fire time on: nothing is caught up.
+
+        Raises ConfigurationError when there is none of the name.
+        """
+        await self._set_paused(name, False, by)
+
+    async def _set_paused(self, name: str, paused: bool, by: str | None) -> None:
+        action = "pause_schedule" if paused else "resume_schedule"
+        async with audited(self.backend, by, action, {"schedule": name}):
+            if not await self.backend.pause_schedule(name, paused):
+                raise _no_schedule(name)
+
+    async def fire_now(self, name: str, by: str | None = None) -> Job[Any]:
+        """Enqueue the job of a cron schedule now, besides its fires; the job. A paused schedule can be fired too.
+
+        Its queue, priority and attempts are its task's where that is registered here, else those of the latest job of its
+        type. Raises ConfigurationError when there is no schedule of the name.
+        """
+        schedule = next((one for one in await self.backend.schedules() if one.name == name), None)
+        if schedule is None:
+            raise _no_schedule(name)
+        async with audited(self.backend, by, "fire", {"schedule": name, "type": schedule.type}) as count:
+            [job] = await self.submit([await self._fired(schedule.type)])
+            count.jobs = 1
+        return job
+
+    async def _fired(self, type: str) -> NewJob:
+        if type in self.registry:
+            defaults = self.registry.get(type).defaults
+            return NewJob(type, queue=defaults.queue, priority=defaults.priority, max_attempts=defaults.max_attempts)
+        latest = (await self.backend.search(type=type, limit=1)).jobs
+        if not latest:
+            return NewJob(type)
+        return NewJob(type, queue=latest[0].queue, priority=latest[0].priority, max_attempts=latest[0].max_attempts)
 
 
 def _lane(type: str | None, queue: str | None) -> tuple[Literal["type", "queue"], str]:
@@ -171,59 +149,20 @@ def _lane(type: str | None, queue: str | None) -> tuple[Literal["type", "queue"]
     return ("type", type) if type is not None else ("queue", str(queue))
 
 
-def _selection(
-    act: str, ids: int | Iterable[int] | None, status: Statuses, type: str | None, queue: str | None, error_group: str | None
-) -> JobFilter:
-    which = _filter(ids, status, type, queue, error_group, None, None)
-    if which == JobFilter():
-        raise ConfigurationError(f"{act}() would touch every job; give ids, or a condition such as status= or type=")
-    return which
+def _no_schedule(name: str) -> ConfigurationError:
+    return ConfigurationError(f"there is no schedule {name!r}; engine.schedules() lists those that workers have declared")
 
 
-def _filter(
-    ids: int | Iterable[int] | None,
-    status: Statuses,
-    type: str | None,
-    queue: str | None,
-    error_group: str | None,
-    created_before: dt.datetime | None,
-    created_after: dt.datetime | None,
-) -> JobFilter:
-    for name, time in (("created_before", created_before), ("created_after", created_after)):
-        if time is not None and time.tzinfo is None:
-            raise ConfigurationError(f"{name}={time!r} has no time zone; give an aware datetime")
-    chosen = None if ids is None else [_job_id(i) for i in ([ids] if isinstance(ids, (int, str)) else ids)]
-    return JobFilter(chosen, _statuses(status), type, queue, error_group, created_before, created_after)
+def _before(job: Job[Any]) -> dict[str, Any]:
+    return {"before": {"payload": job.payload, "priority": job.priority}}
 
 
-def _job_id(id: int) -> int:
-    if isinstance(id, bool) or not isinstance(id, int):
-        raise ConfigurationError(f"{id!r} is no job id; ids are whole numbers")
-    return id
-
-
-def _statuses(status: Statuses) -> tuple[Status, ...] | None:
-    if status is None:
-        return None
-    given = [status] if isinstance(status, str) else list(status)
-    try:
-        return tuple(Status(one) for one in given)
-    except ValueError:
-        raise ConfigurationError(f"status={status!r}: the statuses are {', '.join(Status)}") from None
-
-
-async def _in_batches(act: Callable[[JobFilter, int], Awaitable[list[int]]], which: JobFilter) -> int:
-    """Apply `act` until nothing more is selected: by slices of the ids where these are given, else by the conditions."""
-    if which.ids is not None:
-        done = 0
-        for start in range(0, len(which.ids), BATCH):
-            part: Sequence[int] = which.ids[start : start + BATCH]
-            chosen = JobFilter(part, which.status, which.type, which.queue, which.error_group)
-            done += len(await act(chosen, BATCH))
-        return done
-    total = 0
-    while touched := await act(which, BATCH):
-        total += len(touched)
-        if len(touched) < BATCH:
-            break
-    return total
+def _refuse_status(job: Job[Any], needs_waiting: bool) -> None:
+    """Raise ConfigurationError unless a job in this status can be amended."""
+    if job.status in (Status.PENDING, Status.FAILED):
+        return
+    if job.status in (Status.DEAD, Status.CANCELLED):
+        if not needs_waiting:
+            return
+        raise ConfigurationError(f"job {job.id} is {job.status}; requeue it first: priority and due time are for jobs that wait")
+    raise ConfigurationError(f"job {job.id} is {job.status}; only a job that waits, is dead or was cancelled can be amended")

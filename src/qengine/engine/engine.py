@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import weakref
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 
 from qengine import codec
-from qengine.backends import open_backend
 from qengine.backends.protocol import STRICT_AGEING, BackendSettings, Enqueued, QueueBackend
 from qengine.clock import Clock
+from qengine.engine.checks import as_names, check_count, check_positive, kept
 from qengine.engine.desk import Desk
 from qengine.engine.groups import GroupCommit
-from qengine.engine.health import NOT_OPEN, Vitals
+from qengine.engine.health import Vitals
+from qengine.engine.opening import Opening
 from qengine.engine.waiting import Waiting
-from qengine.errors import ConfigurationError, UnknownTask
-from qengine.job import Job, NewJob, Status
+from qengine.errors import UnknownTask
+from qengine.job import Job, NewJob
 from qengine.registry import Registry
 from qengine.retry import RetryPolicy, as_policy
 from qengine.task import NO_OPTIONS, JobDefaults, JobOptions, check_name, new_job
 from qengine.worker import Rules, Worker, WorkerOptions
-from qengine.worker.options import DAY
-
-KEEP = {Status.COMPLETED: 7 * DAY, Status.CANCELLED: 7 * DAY}
-"""How long ended jobs are kept unless `retention` says otherwise: dead ones for ever."""
 
 
-class Engine(Desk, Vitals):
+class Engine(Opening, Desk, Vitals):
     """A job queue in one database, and the tasks that run from it.
 
     `async with engine:` opens it, migrates the database and closes it; `open` and `close` do the same by hand. An engine
@@ -73,15 +68,17 @@ class Engine(Desk, Vitals):
         clock: Clock | None = None,
         backend_options: Mapping[str, Any] | None = None,
     ) -> None:
-        _positive("lease", lease)
+        check_positive("lease", lease)
         if ageing is not None:
-            _positive("ageing", ageing, zero=True)
+            check_positive("ageing", ageing, zero=True)
         if timeout is not None:
-            _positive("timeout", timeout)
+            check_positive("timeout", timeout)
         if unknown_type_after is not None:
-            _positive("unknown_type_after", unknown_type_after)
+            check_positive("unknown_type_after", unknown_type_after)
         for name, value in (("max_attempts", max_attempts), ("max_crashes", max_crashes), ("payload_limit", payload_limit)):
-            _count(name, value)
+            check_count(name, value)
+        settings = BackendSettings(clock, STRICT_AGEING if ageing is None else float(ageing))
+        super().__init__(url, settings, backend_options or {}, migrate=migrate)
         self.payload_limit = payload_limit
         policy: RetryPolicy = as_policy(retry)
         self.default_max_attempts = policy.max_attempts or max_attempts
@@ -91,16 +88,9 @@ class Engine(Desk, Vitals):
             timeout=timeout,
             max_crashes=max_crashes,
             payload_limit=payload_limit,
-            retention=_retention(retention),
+            retention=kept(retention),
             unknown_type_after=unknown_type_after,
         )
-        self._url = url
-        self._migrate = migrate
-        self._settings = BackendSettings(clock, STRICT_AGEING if ageing is None else float(ageing))
-        self._backend_options = dict(backend_options or {})
-        self._made: QueueBackend | None = open_backend(url, self._settings, self._backend_options)
-        self._wraps: list[Callable[[QueueBackend], QueueBackend]] = []
-        self._open: QueueBackend | None = None
         self._groups: GroupCommit | None = None
         self._waiting = Waiting(lambda job_id: self.backend.get(job_id))
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
@@ -112,81 +102,15 @@ class Engine(Desk, Vitals):
         state = "open" if self._open is not None else "closed"
         return f"<qengine.Engine {self._url.partition(':')[0]} {state}, {len(self.registry.names)} tasks>"
 
-    # -- life
-
-    @property
-    def backend(self) -> QueueBackend:
-        """The open backend. Raises ConfigurationError while the engine is not open."""
-        if self._open is None:
-            raise ConfigurationError(NOT_OPEN)
-        return self._open
-
-    async def open(self) -> None:
-        """Connect and bring the schema up to date (or check it, with `migrate=False`)."""
-        if self._open is not None:
-            raise ConfigurationError("the engine is open already")
-        backend = self._made or open_backend(self._url, self._settings, self._backend_options)
-        self._made = None
-        for wrap in self._wraps:
-            backend = wrap(backend)
-        try:
-            await backend.open()
-            await (backend.migrate() if self._migrate else backend.check_schema())
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await backend.close()
-            raise
-        self._open = backend
+    def _opened(self, backend: QueueBackend) -> None:
         self._groups = GroupCommit(backend)
         self._ready_to_count(backend)
 
-    async def close(self) -> None:
-        """Write what was handed over, and disconnect. May be called twice."""
-        if self._open is None:
-            return
-        with anyio.CancelScope(shield=True):
-            if self._groups is not None:
-                await self._groups.close()
-            await self._stop_counting()
-            backend, self._open, self._groups = self._open, None, None
-            await backend.close()
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.close()
-
-    @contextlib.contextmanager
-    def rebound(self, url: str, **backend_options: Any) -> Iterator[Self]:
-        """Point the engine at another database, while it is closed, for the length of the block: for tests.
-
-        The tasks that are registered enqueue there too.
-        """
-        if self._open is not None:
-            raise ConfigurationError("the engine is open; rebind it before it is opened")
-        before = self._url, self._backend_options, self._made
-        self._url, self._backend_options = url, backend_options
-        self._made = open_backend(url, self._settings, backend_options)
-        try:
-            yield self
-        finally:
-            self._url, self._backend_options, self._made = before
-
-    @contextlib.contextmanager
-    def wrapped(self, wrap: Callable[[QueueBackend], QueueBackend]) -> Iterator[Self]:
-        """Work through `wrap(backend)` instead of the backend itself, when opened within the block: for tests.
-
-        `qengine.testing.faults` uses it. The engine must be closed.
-        """
-        if self._open is not None:
-            raise ConfigurationError("the engine is open; wrap its backend before it is opened")
-        self._wraps.append(wrap)
-        try:
-            yield self
-        finally:
-            self._wraps.remove(wrap)
+    async def _closing(self) -> None:
+        if self._groups is not None:
+            await self._groups.close()
+        await self._stop_counting()
+        self._groups = None
 
     # -- enqueueing
 
@@ -275,7 +199,7 @@ class Engine(Desk, Vitals):
         and the error raised. Options: `WorkerOptions`.
         """
         worker = self._worker(
-            WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch)
+            WorkerOptions(concurrency, as_names("queues", queues), as_names("types", types), grace, until_idle, prefetch)
         )
         host = asyncio.current_task()
         assert host is not None
@@ -320,7 +244,7 @@ class Engine(Desk, Vitals):
         When cancelled it stops gracefully first: running jobs have `grace` seconds to end.
         """
         worker = self._worker(
-            WorkerOptions(concurrency, _names("queues", queues), _names("types", types), grace, until_idle, prefetch)
+            WorkerOptions(concurrency, as_names("queues", queues), as_names("types", types), grace, until_idle, prefetch)
         )
         await worker.run()
         return worker.settled
@@ -355,31 +279,3 @@ class Engine(Desk, Vitals):
         )
         self._workers.add(worker)
         return worker
-
-
-def _names(option: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
-    if isinstance(names, str):
-        raise ConfigurationError(f"{option}={names!r}: give a list of names")
-    return None if names is None else tuple(names)
-
-
-def _positive(name: str, value: float, *, zero: bool = False) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (value == 0 and not zero):
-        raise ConfigurationError(f"{name}={value!r}: give a number of seconds, {'0 or more' if zero else 'more than 0'}")
-
-
-def _count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name}={value!r}: give a whole number, 1 or more")
-
-
-def _retention(given: Mapping[str, float | None] | None) -> dict[Status, float]:
-    kept: dict[Status, float | None] = dict(KEEP)
-    for name, seconds in (given or {}).items():
-        if name not in (Status.COMPLETED, Status.CANCELLED, Status.DEAD):
-            raise ConfigurationError(f"retention of {name!r}: jobs end as completed, cancelled or dead")
-        if seconds is not None:
-            _positive(f"retention[{name!r}]", seconds, zero=True)
-        kept[Status(name)] = seconds
-    return {status: float(seconds) for status, seconds in kept.items() if seconds is not None}

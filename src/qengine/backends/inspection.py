@@ -103,7 +103,8 @@ class Inspection(Protocol):
     ) -> Page:
         """Up to `limit` jobs that meet every condition, newest (highest id) first, with ids below `after`.
 
-        `text` is looked for in payload and last error, in any case, as it stands (no wildcards). One call looks through
+        `text` is looked for in payload and last error as it stands (no wildcards), in upper or lower case, at the least
+        where its letters are ASCII. One call looks through
         `window` ids at the most, whatever it finds, so that its cost has a bound however many jobs there are; the caller
         goes on with `Page.after` while it likes. Never scans more, sorts the table, or counts.
         """
@@ -116,7 +117,7 @@ class Inspection(Protocol):
     async def dead_by_day(
         self, since: dt.datetime, type: str | None = None, error_group: str | None = None
     ) -> list[tuple[dt.date, int]]:
-        """How many jobs that are dead now died on each day (UTC) since then, by day, days with none left out.
+        """How many of the dead jobs died at or after `since`, for each day (UTC), by day; a day with none is not there.
 
         Reads the index of ended jobs.
         """
@@ -156,7 +157,8 @@ class Inspection(Protocol):
     async def pause_schedule(self, name: str, paused: bool) -> bool:
         """Let a schedule fire no more, or again from the next fire time on; False when there is none of the name.
 
-        What would have fired during a pause is not caught up.
+        What would have fired during a pause is not caught up: when a paused schedule is resumed whose `next_fire` has passed,
+        it becomes the first fire time after now (`qengine.schedule.next_fire`).
         """
         ...
 
@@ -175,7 +177,7 @@ class Inspection(Protocol):
         ...
 
     async def audit(self, entry: AuditEntry) -> int:
-        """Store an entry (`id` and `at` are set); its id."""
+        """Store an entry (`id` and `at` are set); its id. Entries of more than 90 days are deleted here, now and then."""
         ...
 
     async def audit_done(self, entry_id: int, jobs: int) -> None:

@@ -153,7 +153,7 @@ class Looking(abc.ABC):
     async def dead_by_day(
         self, since: dt.datetime, type: str | None = None, error_group: str | None = None
     ) -> list[tuple[dt.date, int]]:
-        """How many of the dead jobs died on each day (UTC) since then, days with none left out."""
+        """How many of the dead jobs died at or after `since`, for each day (UTC); a day with none is not there."""
         check_aware("since", since)
         return await self.backend.dead_by_day(since, type, error_group)
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from types import FrameType
 from typing import Annotated, Any
 
@@ -20,6 +20,9 @@ import typer
 from qengine import Engine
 from qengine.cli.errors import ExitCode
 from qengine.cli.target import load_engine
+from qengine.engine.health import MAX_DUE
+from qengine.logs import JsonLines
+from qengine.probes import Address, Probes
 
 log = logging.getLogger("qengine.cli")
 
@@ -52,21 +55,55 @@ def worker(
     grace: Annotated[float, typer.Option(min=0, help="Seconds that running jobs have to end when the worker is stopped.")] = 30.0,
     once: Annotated[bool, typer.Option("--once", help="Run what is due, then exit.")] = False,
     log_level: Annotated[Level, typer.Option(help="How much to log, on stderr.")] = Level.INFO,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log one JSON object a line.")] = False,
+    metrics: Annotated[
+        str | None,
+        typer.Option(metavar="[HOST:]PORT", help="Serve /metrics for Prometheus, /healthz and /readyz here.", show_default=False),
+    ] = None,
+    health: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="Serve /healthz and /readyz here.", show_default=False)
+    ] = None,
+    max_due: Annotated[
+        float, typer.Option(min=0, help="/readyz fails when a due job waits for more seconds than this; 0: however long.")
+    ] = MAX_DUE,
 ) -> int:
     """Run jobs until stopped.
 
     SIGTERM or Ctrl-C: claim nothing more, let running jobs end within the grace, put back those that don't; exit 0.
     A second one: put them back at once. No attempt is spent either way. A third one: die without putting anything back.
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr(log_level, log_json)
     options = {"concurrency": concurrency, "queues": queue, "types": type, "grace": grace, "until_idle": once}
-    code = asyncio.run(_serve(load_engine(target), target, options))
+    engine = load_engine(target)
+    probes = _probes(engine, metrics, health, max_due or None)
+    code = asyncio.run(_serve(engine, target, options, probes))
     _leave_threads(code)
     return code
 
 
-async def _serve(engine: Engine, target: str, options: dict[str, Any]) -> int:
-    async with engine:
+def _log_to_stderr(level: Level, as_json: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def _probes(engine: Engine, metrics: str | None, health: str | None, max_due: float | None) -> list[Probes]:
+    found = []
+    if metrics is not None:
+        from qengine.metrics import page  # an extra
+
+        found.append(Probes(engine, Address.parse(metrics), metrics=page(engine), max_due=max_due))
+    if health is not None:
+        found.append(Probes(engine, Address.parse(health), max_due=max_due))
+    return found
+
+
+async def _serve(engine: Engine, target: str, options: dict[str, Any], probes: list[Probes]) -> int:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(engine)
+        for probe in probes:
+            await stack.enter_async_context(probe)
+            log.info("%s at http://%s", "metrics and health" if probe.has_metrics else "health", probe.address)
         running = asyncio.create_task(engine.run_worker(**options))
         with _signals(running, options["grace"]) as received:
             log.info("working for %s with concurrency %d; Ctrl-C stops", target, options["concurrency"])

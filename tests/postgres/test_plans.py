@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -12,8 +13,8 @@ import pytest
 
 from qengine.backends.postgres import PostgresBackend
 from qengine.backends.postgres.connection import TUNED
-from qengine.backends.postgres.rows import new_jobs, settle_arrays
-from qengine.backends.protocol import Demand, Settlement
+from qengine.backends.postgres.rows import filter_of, new_jobs, settle_arrays
+from qengine.backends.protocol import Demand, JobFilter, Settlement
 from qengine.job import NewJob, Status
 
 pytestmark = pytest.mark.anyio
@@ -24,6 +25,9 @@ END = [Settlement(n, 1, Status.FAILED, delay=1.0, error="e", logged=True) for n 
 LINES: dict[str, Any] = {"queues": ["default"] * 3, "types": ["a", "b", "c"], "rooms": [9] * 3, "marks": [float("-inf")] * 3}
 TAKER: dict[str, Any] = {"worker": "w", "lease": 60.0, "limit": 10}
 ONE: dict[str, Any] = {"queue": "default", "type": "a", "mark": float("-inf")}
+
+ANY: dict[str, Any] = {**filter_of(JobFilter()), "limit": 10}
+SINCE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 EXPECTED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "claim": ({**LINES, **TAKER, "sip": 8}, {"claim", "pkey"}),
@@ -48,6 +52,15 @@ EXPECTED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "bury_unknown": ({"after": 60.0, "live_within": 30.0, "limit": 10}, {"claim", "suspects", "pkey"}),
     "unhandled": ({"live_within": 30.0}, {"claim", "suspects"}),
     "prune": ({"statuses": ["completed"], "seconds": [60.0], "limit": 10}, {"finished", "pkey"}),
+    "search": ({**ANY, "after": 100, "window": 1000}, {"pkey"}),
+    "search_few": ({"statuses": ["dead"], "few": 100}, {"finished", "lease", "due", "claim", "suspects"}),
+    "running": ({"limit": 10}, {"lease"}),
+    "ended_since": ({"since": SINCE, "limit": 10}, {"finished"}),
+    "dead_by_day": ({"since": SINCE, "type": None, "error_group": None}, {"finished"}),
+    "oldest_due": ({}, {"claim", "suspects"}),
+    "errors_since": ({"after": 1, "limit": 10}, {"pkey"}),
+    "last_error_row": ({}, set()),
+    "amend": ({"id": 1, "payload": None, "priority": 1, "due_now": True}, {"pkey"}),
 }
 
 

@@ -39,7 +39,7 @@ async def test_two_schemas_in_one_database_do_not_meet(opened: Open) -> None:
 async def test_concurrent_migrators_all_succeed(opened: Open) -> None:
     backends = [await opened(migrate=False, schema="shared") for _ in range(5)]
     applied = await asyncio.gather(*(backend.migrate() for backend in backends))
-    assert sorted(map(len, applied)) == [0, 0, 0, 0, 1]
+    assert sorted(map(len, applied)) == [0, 0, 0, 0, len(backends[0]._migrations)]
 
 
 async def test_a_user_who_may_create_nothing_works_on_a_schema_that_is_there(

@@ -57,21 +57,22 @@ class Admin(Core):
 
     # -- jobs by hand
 
-    async def requeue(self, which: JobFilter, limit: int) -> list[int]:
+    async def requeue(self, which: JobFilter, limit: int, *, spacing: float = 0.0, begin: float = 0.0) -> list[int]:
         """See QueueBackend."""
         # A job with the same unique key may come between: then that one is live, and this one is left alone.
         conflicts = (*CONFLICTS, UniqueViolationError)
-        ids = await self._pool.in_transaction(partial(self._requeue, which, limit), conflicts=conflicts)
+        work = partial(self._requeue, which, limit, spacing, begin)
+        ids = await self._pool.in_transaction(work, conflicts=conflicts)
         if ids:
             self._came_in_line()
         return ids
 
-    async def _requeue(self, which: JobFilter, limit: int, connection: Connection) -> list[int]:
+    async def _requeue(self, which: JobFilter, limit: int, spacing: float, begin: float, connection: Connection) -> list[int]:
         await self._plan_freely(connection)
         ids: list[int] = []
         while len(ids) < limit:
-            room = limit - len(ids)
-            rows = await self._fetch_on(connection, "requeue", **filter_of(which), limit=room)
+            values = {"limit": limit - len(ids), "spacing": spacing, "begin": begin + len(ids) * spacing}
+            rows = await self._fetch_on(connection, "requeue", **filter_of(which), **values)
             ids += [row["id"] for row in rows]
             # Twins (ended jobs with one unique key) leave room: once more, for what comes after them.
             if not rows or len(rows) == rows[0]["looked"]:

@@ -12,6 +12,7 @@ from qengine.backends.postgres.admin import Admin
 from qengine.backends.postgres.connection import TUNED, Connection, Connections
 from qengine.backends.postgres.core import PACKAGE
 from qengine.backends.postgres.errors import translated
+from qengine.backends.postgres.inspection import Inspection
 from qengine.backends.postgres.jobs import Jobs
 from qengine.backends.postgres.options import Options, read_options
 from qengine.backends.postgres.upkeep import Upkeep
@@ -22,7 +23,7 @@ from qengine.errors import SchemaError
 _OLDEST = 130000
 
 
-class PostgresBackend(Jobs, Upkeep, Admin):
+class PostgresBackend(Jobs, Upkeep, Admin, Inspection):
     """Jobs in PostgreSQL 13 or later, by asyncpg. See `QueueBackend` for what the verbs promise, `Options` for the options."""
 
     contract: ClassVar[int] = CONTRACT_VERSION

@@ -18,10 +18,10 @@ T = TypeVar("T")
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Record: TypeAlias = asyncpg.Record
 
-TUNED = "SET enable_seqscan = off; SET default_transaction_isolation = 'read committed'"
+TUNED = "SET enable_seqscan = off; SET jit = off; SET default_transaction_isolation = 'read committed'"
 """Prepared statements keep the plan that was best when the table was small, until the next ANALYZE. Every statement of
 the engine itself is meant to walk an index, so the planner is offered nothing else. For the same reason their joins are
-written `id = ANY(ARRAY[s.id])`: an index serves it, and no join that reads a whole index to get at it does."""
+written `id = ANY(ARRAY[s.id])`: an index serves it, and no join that reads a whole index to get at it does. None is so long that compiling it (jit) would pay."""
 
 _TRIES = 6
 _CLOSE = 5.0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from qengine.backends.inspection import Activity, AuditEntry
 from qengine.backends.postgres.connection import Record
 from qengine.backends.protocol import Claim, FailureGroup, Fire, JobFilter, Pause, Schedule, Settlement, Stats, WorkerInfo
 from qengine.job import Job, JobError, NewJob, Status
@@ -17,6 +19,8 @@ _FAR = 1e11
 LARGEST_ID = 2**63 - 1
 
 _CLAIM_WIDTH = len(Claim._fields)
+_JOB_COLUMNS = [column.name for column in dataclasses.fields(Job) if column.name not in ("existed", "_waiter")]
+_ERROR_COLUMNS = [column.name for column in dataclasses.fields(JobError)]
 
 
 def capped(seconds: float | None) -> float | None:
@@ -35,8 +39,8 @@ def storable(text: str | None) -> str | None:
 
 
 def job_of(row: Record) -> Job[Any]:
-    """A job from a whole row."""
-    values = dict(row)
+    """A job from a whole row, which may hold more."""
+    values = {name: row[name] for name in _JOB_COLUMNS}
     values["status"] = Status(values["status"])
     for name in ("payload", "result", "progress", "checkpoint", "headers"):
         if values[name] is not None:
@@ -45,8 +49,8 @@ def job_of(row: Record) -> Job[Any]:
 
 
 def error_of(row: Record) -> JobError:
-    """An entry of a job's history."""
-    return JobError(**dict(row))
+    """An entry of a job's history, from a row that may hold more."""
+    return JobError(**{name: row[name] for name in _ERROR_COLUMNS})
 
 
 def schedule_of(row: Record) -> Schedule:
@@ -62,6 +66,17 @@ def worker_of(row: Record) -> WorkerInfo:
 def pause_of(row: Record) -> Pause:
     """A pause."""
     return Pause(**dict(row))
+
+
+def activity_of(step: int, row: Record) -> Activity:
+    """What was done in one slot with one type, on all workers."""
+    return Activity(step=step, worker="", **dict(row))
+
+
+def audit_of(row: Record) -> AuditEntry:
+    """An entry of the audit trail."""
+    values = dict(row)
+    return AuditEntry(**{**values, "detail": _decoded(values["detail"])})
 
 
 def failure_of(row: Record) -> FailureGroup:
@@ -193,6 +208,8 @@ def filter_of(which: JobFilter) -> Mapping[str, Any]:
         "error_group": which.error_group,
         "created_before": which.created_before,
         "created_after": which.created_after,
+        "ended_before": which.ended_before,
+        "text": storable(which.text),
     }
 
 
@@ -231,4 +248,37 @@ def worker_values(worker: WorkerInfo) -> dict[str, Any]:
         "queues": None if worker.queues is None else list(worker.queues),
         "concurrency": worker.concurrency,
         "running": worker.running,
+        "loop_lag": worker.loop_lag,
+    }
+
+
+def activity_arrays(rows: Sequence[Activity]) -> dict[str, list[Any]]:
+    """The arrays of `record_activity`; of two rows for one slot, worker and type the later."""
+    kept = list({(row.step, row.start, row.worker, row.type): row for row in rows}.values())
+    return {
+        "steps": [row.step for row in kept],
+        "starts": [row.start for row in kept],
+        "workers": [row.worker for row in kept],
+        "types": [row.type for row in kept],
+        "completed": [row.completed for row in kept],
+        "failed": [row.failed for row in kept],
+        "dead": [row.dead for row in kept],
+        "other": [row.other for row in kept],
+        "waits": [_listed(row.waits) for row in kept],
+        "runs": [_listed(row.runs) for row in kept],
+    }
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def audit_values(entry: AuditEntry) -> dict[str, Any]:
+    """The parameters of `audit`."""
+    return {
+        "actor": storable(entry.actor),
+        "action": entry.action,
+        "detail": json.dumps(dict(entry.detail)),
+        "job_id": entry.job_id,
+        "jobs": entry.jobs,
     }

@@ -13,6 +13,9 @@ WHERE j.id = ANY(ARRAY(
     AND (:error_group::text IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group::text)
     AND (:created_before::timestamptz IS NULL OR created_at < :created_before::timestamptz)
     AND (:created_after::timestamptz IS NULL OR created_at > :created_after::timestamptz)
+    AND (:ended_before::timestamptz IS NULL OR completed_at < :ended_before::timestamptz)
+    AND (:text::text IS NULL OR strpos(lower(payload::text), lower(:text::text)) > 0
+      OR strpos(lower(last_error), lower(:text::text)) > 0)
   ORDER BY id
   LIMIT :limit::integer
   FOR UPDATE

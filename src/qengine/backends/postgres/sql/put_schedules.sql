@@ -1,4 +1,4 @@
--- Declare schedules. One that stands with the same cron and tz keeps where it is.
+-- Declare schedules. One that stands with the same cron and tz keeps where it is; a pause stays.
 INSERT INTO {schema}.qengine_schedules AS s (name, type, cron, tz, catch_up, next_fire, last_fire)
 SELECT *
 FROM unnest(:names::text[], :types::text[], :crons::text[], :tzs::text[], :catch_ups::text[], :next_fires::timestamptz[],

@@ -1,2 +1,2 @@
 -- All schedules.
-SELECT name, type, cron, tz, catch_up, next_fire, last_fire FROM {schema}.qengine_schedules ORDER BY name;
+SELECT name, type, cron, tz, catch_up, next_fire, last_fire, paused FROM {schema}.qengine_schedules ORDER BY name;

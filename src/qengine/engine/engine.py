@@ -18,6 +18,7 @@ from qengine.engine.checks import as_names, check_count, check_positive, kept
 from qengine.engine.desk import Desk
 from qengine.engine.groups import GroupCommit
 from qengine.engine.health import Vitals
+from qengine.engine.hooks import Hooks
 from qengine.engine.opening import Opening
 from qengine.engine.waiting import Waiting
 from qengine.errors import UnknownTask
@@ -28,7 +29,7 @@ from qengine.task import NO_OPTIONS, JobDefaults, JobOptions, check_name, new_jo
 from qengine.worker import Rules, Worker, WorkerOptions
 
 
-class Engine(Opening, Desk, Vitals):
+class Engine(Opening, Desk, Vitals, Hooks):
     """A job queue in one database, and the tasks that run from it.
 
     `async with engine:` opens it, migrates the database and closes it; `open` and `close` do the same by hand. An engine
@@ -276,6 +277,7 @@ class Engine(Opening, Desk, Vitals):
             options,
             engine=self,
             on_settled=self._waiting.settled,
+            on_ended=self._worker_ended,
         )
         self._workers.add(worker)
         return worker

@@ -60,9 +60,10 @@ class Bench:
         while True:
             if self._buffer:
                 run = self._buffer.popleft()
-                if time.monotonic() - turned > RUN_ON:
+                run.started = time.monotonic()
+                if run.started - turned > RUN_ON:
                     await asyncio.sleep(0)
-                    turned = time.monotonic()
+                    turned = run.started = time.monotonic()
             else:
                 waiting: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
                 self._idle.append(waiting)
@@ -70,7 +71,7 @@ class Bench:
                 if taken is None:
                     return
                 run = taken
-                turned = time.monotonic()
+                turned = run.started = time.monotonic()
             run.slot = me
             self.running[run.claim.id] = run
             try:

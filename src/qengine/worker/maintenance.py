@@ -9,9 +9,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from qengine.backends.protocol import QueueBackend, WorkerInfo
+from qengine.backends.protocol import QueueBackend, Reclaimed, WorkerInfo
 from qengine.worker.contact import Contact
 from qengine.worker.options import Rules
 
@@ -44,12 +44,18 @@ async def repeat(step: Callable[[], Awaitable[int]]) -> int:
 
 
 class DueJobs:
-    """Puts jobs in line whose time has come, buries those that expired, and takes back those whose lease has ended."""
+    """Puts jobs in line whose time has come, buries those that expired, and takes back those whose lease has ended.
 
-    def __init__(self, backend: QueueBackend, rules: Rules, contact: Contact) -> None:
+    `reclaimed` is told of these.
+    """
+
+    def __init__(
+        self, backend: QueueBackend, rules: Rules, contact: Contact, *, reclaimed: Callable[[Sequence[Reclaimed]], None]
+    ) -> None:
         self._backend = backend
         self._rules = rules
         self._contact = contact
+        self._reclaimed = reclaimed
 
     async def run(self) -> None:
         """Do it at the right moments, for ever."""
@@ -80,6 +86,7 @@ class DueJobs:
             log.log(
                 level, "job %s (%s) lost its lease (worker %s), crash %d: it %s", job.id, job.type, job.worker, job.crashes, fate
             )
+        self._reclaimed(taken)
         return len(taken)
 
     async def _sleep(self, seconds: float, seen: int) -> None:

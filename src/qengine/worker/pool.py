@@ -18,10 +18,12 @@ import anyio
 from qengine.backends.protocol import Lease, QueueBackend, Settlement, WorkerInfo
 from qengine.errors import BackendUnavailable
 from qengine.registry import Registry
+from qengine.worker.activity import ActivityLog
 from qengine.worker.bench import Bench
 from qengine.worker.contact import Contact
 from qengine.worker.cron import CronLoop
 from qengine.worker.fetcher import Fetcher
+from qengine.worker.lag import LoopLag
 from qengine.worker.lease import LeaseKeeper
 from qengine.worker.maintenance import DueJobs, Presence, Retention
 from qengine.worker.options import Rules, WorkerOptions
@@ -29,6 +31,7 @@ from qengine.worker.run import Run, Stop
 from qengine.worker.runner import Runner, released
 from qengine.worker.settler import Settler
 from qengine.worker.supervisor import supervise
+from qengine.worker.tally import Tally
 from qengine.worker.watch import PATIENCE, Watch
 
 log = logging.getLogger("qengine.worker")
@@ -56,15 +59,19 @@ class Worker:
         *,
         engine: Any = None,
         on_settled: Callable[[Iterable[int]], None] = lambda ids: None,
+        on_ended: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.id = str(uuid.uuid4())
         """Fresh at every start; stored as `locked_by`."""
         self.settled = 0
         """How many runs it has brought to an end."""
+        self.tally = Tally(self.id)
+        """What it has done, in figures."""
         self._backend = backend
         self._rules = rules
         self._options = options
         self._on_settled = on_settled
+        self._on_ended = on_ended
         self._tasks = {name: registry.get(name) for name in options.types or registry.names}
         self._contact = Contact()
         bound = max(1_000, 4 * options.concurrency)
@@ -87,9 +94,10 @@ class Worker:
             quiet=self._is_quiet,
             catch_up=self._catch_up,
         )
-        self._due = DueJobs(backend, rules, self._contact)
+        self._due = DueJobs(backend, rules, self._contact, reclaimed=self.tally.reclaimed)
         self._cron = CronLoop(backend, registry, self._tasks)
         self._presence = Presence(backend, rules, self._announcement)
+        self._activity = ActivityLog(backend, self.tally)
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._stopping_now = asyncio.Event()
@@ -181,6 +189,8 @@ class Worker:
             "schedules": self._cron.run,
             "retention": Retention(self._backend, self._rules).run,
             "presence": self._presence.run,
+            "activity": self._activity.run,
+            "loop lag": LoopLag(self.tally).run,
         }
         self._loops = tasks = {
             name: asyncio.create_task(supervise(name, loop, self._contact), name=f"qengine-{name}")
@@ -196,6 +206,7 @@ class Worker:
                 task.cancel()
             await asyncio.wait(tasks.values())
             self._loops = {}
+            self._on_ended(self.tally)
         for task in tasks.values():
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -215,6 +226,7 @@ class Worker:
         self._fetcher.stop()
         await asyncio.wait([tasks["fetching"]], timeout=LAST_CLAIM_WITHIN)
         tasks["fetching"].cancel()
+        tasks["activity"].cancel()
         self._put_back(self._bench.take_back())
         await self._wait_for_runs(self._options.grace, unless=self._stopping_now)
         now = time.monotonic()
@@ -229,6 +241,7 @@ class Worker:
                 await self._settler.flush()
                 await self._fetcher.tidy()
                 await self._backend.retire(self.id)
+                await self._activity.finish()
         except (TimeoutError, BackendUnavailable) as error:
             log.warning(
                 "the database was away at shutdown; %d jobs run again when their leases end: %s", self._settler.outstanding, error
@@ -263,11 +276,14 @@ class Worker:
             log.info("the handler of type %s (job %s) has ended at last", run.claim.type, run.claim.id)
             return
         self.settled += 1
+        run.ended = time.monotonic()
         if settlement is None:
             self._keeper.forget((run.claim,))
+            completed = run.context is not None and run.context.completed
+            self.tally.ended(run, "completed" if completed else "lease_lost")
             self._on_settled((run.claim.id,))
             return
-        self._settler.put(settlement)
+        self._settler.put(settlement, run)
 
     def _hold(self, runs: Sequence[Run]) -> None:
         self._keeper.hold(runs)
@@ -277,8 +293,9 @@ class Worker:
         if run.deadline != math.inf:
             run.renew_until = run.deadline + 2 * PATIENCE
 
-    def _after_settling(self, written: Sequence[Settlement], gone: set[int]) -> None:
+    def _after_settling(self, written: Sequence[Settlement], runs: Sequence[Run], gone: set[int]) -> None:
         self._keeper.forget(written)
+        self.tally.settled(written, runs, gone)
         self._on_settled(s.id for s in written)
 
     def _leases_lost(self, leases: Sequence[Lease]) -> None:
@@ -293,18 +310,20 @@ class Worker:
 
     def _go_on_without(self, run: Run) -> None:
         log.error("the handler of type %s (job %s) ignores its cancellation; its lease is let go", run.claim.type, run.claim.id)
+        run.ended = time.monotonic()
         self._bench.let_go(run)
         self._fetcher.ended(run)
         if run.stop is Stop.TIMEOUT:
-            self._settler.put(self._runner.timed_out(run))
+            self._settler.put(self._runner.timed_out(run), run)
         elif run.stop is Stop.SHUTDOWN:
-            self._settler.put(released(run))
+            self._settler.put(released(run), run)
         else:
             self._keeper.forget((run.claim,))
+            self.tally.ended(run, "lease_lost")
 
     def _put_back(self, runs: Sequence[Run]) -> None:
         for run in runs:
-            self._settler.put(released(run))
+            self._settler.put(released(run), run)
 
     async def _catch_up(self) -> int:
         """Bring in line all that is due, fires of schedules included; how many jobs that concerned."""
@@ -324,4 +343,5 @@ class Worker:
             self._options.queues,
             self._options.concurrency,
             running=len(self._bench.running),
+            loop_lag=self.tally.loop_lag,
         )

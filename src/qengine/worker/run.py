@@ -31,10 +31,12 @@ class Run:
         "claimed",
         "context",
         "deadline",
+        "ended",
         "in_handler",
         "let_go",
         "renew_until",
         "slot",
+        "started",
         "stop",
         "stopped_at",
         "task",
@@ -46,6 +48,10 @@ class Run:
         self.task = task
         self.claimed = claimed
         """Monotonic time of the claim."""
+        self.started = 0.0
+        """Monotonic time at which a slot took it; 0 while it is buffered."""
+        self.ended = 0.0
+        """Monotonic time at which it was over; 0 before."""
         self.context: JobContext | None = None
         self.slot: asyncio.Task[None] | None = None
         """The slot that has it; None while it is buffered."""

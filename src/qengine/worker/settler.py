@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from qengine.backends.protocol import Lease, QueueBackend, Settlement
 from qengine.errors import BackendUnavailable
 from qengine.worker.contact import Contact
+from qengine.worker.run import Run
 from qengine.worker.supervisor import Backoff
 
 log = logging.getLogger("qengine.worker")
@@ -18,7 +19,11 @@ BATCH = 1_000
 
 
 class Settler:
-    """Collects settlements and writes them. `settled` is told of each batch once it is durable."""
+    """Collects settlements and writes them.
+
+    `settled` is told of each batch once it is durable: the settlements, their runs, and the ids of those that were not
+    written, because the lease was gone or the database will not have them.
+    """
 
     def __init__(
         self,
@@ -27,7 +32,7 @@ class Settler:
         contact: Contact,
         *,
         bound: int,
-        settled: Callable[[Sequence[Settlement], set[int]], None],
+        settled: Callable[[Sequence[Settlement], Sequence[Run], set[int]], None],
     ) -> None:
         self._backend = backend
         self._worker = worker
@@ -35,16 +40,19 @@ class Settler:
         self._bound = bound
         self._settled = settled
         self._pending: list[Settlement] = []
+        self._pending_runs: list[Run] = []
         self._writing: list[Settlement] = []
+        self._writing_runs: list[Run] = []
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self.outstanding = 0
         """How many settlements are not durable yet."""
 
-    def put(self, settlement: Settlement) -> None:
-        """Hand one over; it is written soon."""
+    def put(self, settlement: Settlement, run: Run) -> None:
+        """Hand over how a run ended; it is written soon."""
         self._pending.append(settlement)
+        self._pending_runs.append(run)
         self.outstanding += 1
         self._filled.set()
 
@@ -67,11 +75,15 @@ class Settler:
                     self._filled.clear()
                     await self._filled.wait()
                 self._writing, self._pending = self._pending[:BATCH], self._pending[BATCH:]
+                self._writing_runs, self._pending_runs = self._pending_runs[:BATCH], self._pending_runs[BATCH:]
             lost = await self._write(self._writing)
             self._done(lost)
 
     async def _write(self, batch: list[Settlement]) -> list[Lease]:
-        """Write a batch, for as long as it takes. One that the database will not have at all does not hold up the others."""
+        """Write a batch, for as long as it takes; the leases of those that were not written.
+
+        One that the database will not have at all does not hold up the others.
+        """
         backoff = Backoff()
         while True:
             try:
@@ -85,13 +97,14 @@ class Settler:
             except Exception as error:
                 if len(batch) == 1:
                     log.exception("how job %s ended cannot be written down; it runs again when its lease ends", batch[0].id)
-                    return []
+                    return [Lease(batch[0].id, batch[0].token)]
                 log.warning("a batch of %d settlements was refused (%s); they are written in halves", len(batch), error)
                 middle = len(batch) // 2
                 return await self._write(batch[:middle]) + await self._write(batch[middle:])
             else:
                 self._report(lost, len(batch), repeated=backoff.tries > 0)
-                return lost
+                # Of a write that was repeated, what does not apply any more has most likely applied the first time.
+                return [] if backoff.tries else lost
 
     def _report(self, lost: Sequence[Lease], count: int, *, repeated: bool) -> None:
         if lost:
@@ -102,8 +115,9 @@ class Settler:
 
     def _done(self, lost: Sequence[Lease]) -> None:
         written, self._writing = self._writing, []
+        runs, self._writing_runs = self._writing_runs, []
         self.outstanding -= len(written)
-        self._settled(written, {lease.id for lease in lost})
+        self._settled(written, runs, {lease.id for lease in lost})
         self._room.set()
 
     async def flush(self) -> None:

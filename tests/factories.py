@@ -66,7 +66,8 @@ class SQLiteFactory(BackendFactory):
 
         async def trace(callback: Callable[[str], None] | None) -> None:
             await backend._writer.run(lambda connection: connection.set_trace_callback(callback), single=True)
-            await backend._reader.set_trace_callback(callback)
+            for reader in (backend._reader, backend._patient_reader):
+                await reader.set_trace_callback(callback)
 
         await trace(note)
         yield statements

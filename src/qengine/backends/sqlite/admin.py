@@ -12,8 +12,6 @@ from qengine.backends.sqlite.core import Core
 from qengine.backends.sqlite.statements import SQL
 from qengine.job import Job, JobError
 
-_LARGEST_ID = 2**63 - 1
-
 
 class Admin(Core):
     """The verbs of reading and administration."""
@@ -22,7 +20,7 @@ class Admin(Core):
 
     async def get(self, job_id: int) -> Job[Any] | None:
         """See `QueueBackend.get`."""
-        if not 0 < job_id <= _LARGEST_ID:
+        if not 0 < job_id <= rows.LARGEST_ID:
             return None
         found = await self._read("get", {"id": job_id})
         return rows.job(found[0]) if found else None
@@ -34,13 +32,13 @@ class Admin(Core):
         if limit <= 0:
             return []
         if after is None:
-            after = _LARGEST_ID if newest_first else 0
-        values = {**rows.conditions(which), "limit": limit, "after": max(0, min(after, _LARGEST_ID))}
+            after = rows.LARGEST_ID if newest_first else 0
+        values = {**rows.conditions(which), "limit": limit, "after": max(0, min(after, rows.LARGEST_ID))}
         return [rows.job(row) for row in await self._read("query_newest" if newest_first else "query", values)]
 
     async def errors(self, job_id: int) -> list[JobError]:
         """See `QueueBackend.errors`."""
-        if not 0 < job_id <= _LARGEST_ID:
+        if not 0 < job_id <= rows.LARGEST_ID:
             return []
         return [rows.job_error(row) for row in await self._read("errors", {"id": job_id})]
 
@@ -48,7 +46,7 @@ class Admin(Core):
         """See `QueueBackend.stats`."""
         now = self._now()
         live = await self._read("workers", {"now": now, "within": LIVE_WITHIN})
-        return rows.stats(await self._read("stats", {}), [rows.worker(row) for row in live], now)
+        return rows.stats(await self._read_at_length("stats", {}), [rows.worker(row) for row in live], now)
 
     async def unhandled(self) -> list[str]:
         """See `QueueBackend.unhandled`."""
@@ -59,13 +57,14 @@ class Admin(Core):
 
     async def failures(self, limit: int) -> list[FailureGroup]:
         """See `QueueBackend.failures`."""
-        return [rows.failure(row) for row in await self._read("failures", {"limit": max(limit, 0)})]
+        return [rows.failure(row) for row in await self._read_at_length("failures", {"limit": max(limit, 0)})]
 
     # -- administration
 
-    async def requeue(self, which: JobFilter, limit: int) -> list[int]:
+    async def requeue(self, which: JobFilter, limit: int, *, spacing: float = 0.0, begin: float = 0.0) -> list[int]:
         """See `QueueBackend.requeue`."""
         values = {**rows.conditions(which), "now": self._now(), "ageing": self.settings.ageing}
+        spaced = {**values, "spacing": spacing, "begin": begin, "latest": rows.LATEST}
         text = SQL["requeue"]
 
         def requeue(connection: sqlite3.Connection) -> list[int]:
@@ -76,7 +75,10 @@ class Admin(Core):
                 if not found:
                     break
                 ids += [job_id for (job_id,) in found]
-            return sorted(ids)
+            ids.sort()
+            if ids and (spacing or begin):
+                connection.execute(SQL["requeue_spaced"], {**spaced, "ids": rows.as_json(ids)})
+            return ids
 
         requeued = await self._write(requeue)
         if requeued:

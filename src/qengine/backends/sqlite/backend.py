@@ -13,15 +13,18 @@ from qengine.backends.protocol import Claim, Demand, Enqueued, Lease, Settlement
 from qengine.backends.sqlite import rows
 from qengine.backends.sqlite.admin import Admin
 from qengine.backends.sqlite.claim import claim
+from qengine.backends.sqlite.diagnose import Diagnosis
 from qengine.backends.sqlite.enqueue import Steps, Storing, is_small, run_over, storing
 from qengine.backends.sqlite.errors import translated
+from qengine.backends.sqlite.inspection import Inspection
+from qengine.backends.sqlite.records import Records
 from qengine.backends.sqlite.statements import SQL
 from qengine.backends.sqlite.upkeep import Upkeep
 from qengine.errors import ConfigurationError, LeaseLost
 from qengine.job import NewJob, Status
 
 
-class SQLiteBackend(Upkeep, Admin):
+class SQLiteBackend(Upkeep, Diagnosis, Admin, Inspection, Records):
     """Jobs in a SQLite file. Every rule is in `QueueBackend`."""
 
     # -- enqueue

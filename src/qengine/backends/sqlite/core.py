@@ -36,6 +36,7 @@ class Core:
         self._is_sibling = sibling
         self._writer: Writer | None = None
         self._reader: aiosqlite.Connection | None = None
+        self._patient_reader: aiosqlite.Connection | None = None
         self._watcher: Watcher | None = None
         self._transactions = Transactions(options)
         self._wakes = Wakes(self._watch)
@@ -63,7 +64,8 @@ class Core:
             if self._is_sibling:
                 return
             await self._writer.run(self._use_wal, single=True)
-            self._reader = await connect_async(self.options, partial(connect_ours, self.options, read_only=True))
+            self._reader = await self._connect_reader()
+            self._patient_reader = await self._connect_reader()
             if self.options.poll > 0:
                 self._watcher = Watcher(self.options, SQL["news"], asyncio.get_running_loop(), self._wakes.bump)
                 await self._watcher.start()
@@ -71,17 +73,22 @@ class Core:
             await self.close()
             raise
 
+    async def _connect_reader(self) -> aiosqlite.Connection:
+        return await connect_async(self.options, partial(connect_ours, self.options, read_only=True))
+
     async def close(self) -> None:
         """See `QueueBackend.close`."""
         watcher, self._watcher = self._watcher, None
-        reader, self._reader = self._reader, None
+        readers = [self._reader, self._patient_reader]
+        self._reader = self._patient_reader = None
         writer, self._writer = self._writer, None
         if watcher is not None:
             await watcher.stop()
         self._wakes.bump()
         await self._transactions.close()
-        if reader is not None:
-            await reader.close()
+        for reader in readers:
+            if reader is not None:
+                await reader.close()
         if writer is not None:
             await writer.stop()
 
@@ -154,7 +161,16 @@ class Core:
 
     async def _read(self, verb: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
         """The rows of a statement that only reads; never waits for writers."""
-        reader, text = self._reader, SQL[verb]
+        return await self._read_over(self._reader, verb, values)
+
+    async def _read_at_length(self, verb: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+        """The same for what may take a while, over a connection of its own: a look at one job does not wait for it."""
+        return await self._read_over(self._patient_reader, verb, values)
+
+    async def _read_over(
+        self, reader: aiosqlite.Connection | None, verb: str, values: Mapping[str, Any]
+    ) -> Sequence[tuple[Any, ...]]:
+        text = SQL[verb]
         if reader is not None:
             with translated(self.options.path):
                 try:

@@ -12,6 +12,8 @@ from qengine.backends.protocol import Claim, FailureGroup, JobFilter, Lease, Pau
 from qengine.errors import ConfigurationError
 from qengine.job import Job, JobError, NewJob, Status
 
+LARGEST_ID = 2**63 - 1
+"""The largest id that there can be."""
 LATEST = 253402214400.0
 """The last day of the year 9999, the end of what a datetime can hold: later due times are taken as this."""
 
@@ -346,8 +348,8 @@ def pause(row: tuple[Any, ...]) -> Pause:
 
 def schedule(row: tuple[Any, ...]) -> Schedule:
     """A row of `schedules.sql`."""
-    name, kind, cron, tz, catch_up, next_fire, last_fire = row
-    return Schedule(name, kind, cron, tz, catch_up, moment(next_fire), moment_or_none(last_fire))
+    name, kind, cron, tz, catch_up, next_fire, last_fire, paused = row
+    return Schedule(name, kind, cron, tz, catch_up, moment(next_fire), moment_or_none(last_fire), bool(paused))
 
 
 def schedules(declared: Iterable[Schedule]) -> str:
@@ -370,7 +372,7 @@ def schedules(declared: Iterable[Schedule]) -> str:
 
 def worker(row: tuple[Any, ...]) -> WorkerInfo:
     """A row of `workers.sql`."""
-    worker_id, host, pid, version, types, queues, concurrency, running, started_at, heartbeat = row
+    worker_id, host, pid, version, types, queues, concurrency, running, started_at, heartbeat, loop_lag = row
     return WorkerInfo(
         id=worker_id,
         host=host,
@@ -382,6 +384,7 @@ def worker(row: tuple[Any, ...]) -> WorkerInfo:
         running=running,
         started_at=moment(started_at),
         heartbeat=moment(heartbeat),
+        loop_lag=loop_lag,
     )
 
 
@@ -396,6 +399,7 @@ def announced(info: WorkerInfo) -> dict[str, Any]:
         "queues": None if info.queues is None else as_json(list(info.queues)),
         "concurrency": info.concurrency,
         "running": info.running,
+        "loop_lag": info.loop_lag,
     }
 
 
@@ -412,4 +416,6 @@ def conditions(which: JobFilter) -> dict[str, Any]:
         "error_group": which.error_group,
         "created_before": seconds_or_none(which.created_before),
         "created_after": seconds_or_none(which.created_after),
+        "ended_before": seconds_or_none(which.ended_before),
+        "text": which.text,
     }

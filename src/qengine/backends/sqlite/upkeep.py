@@ -106,8 +106,12 @@ class Upkeep(Core):
         }
 
         def fire_once(connection: sqlite3.Connection) -> list[int] | None:
-            if not connection.execute(SQL["fire"], values).fetchall():
+            moved = connection.execute(SQL["fire"], values).fetchall()
+            if not moved:
                 return None
+            [(paused,)] = moved
+            if paused:
+                return []
             fresh = {time for (time,) in connection.execute(SQL["fire_times"], values).fetchall()}
             jobs = [job for time, job in zip(times, fire.jobs, strict=True) if time in fresh]
             if not jobs:

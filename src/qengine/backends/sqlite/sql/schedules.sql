@@ -1,2 +1,2 @@
-SELECT name, type, cron, tz, catch_up, next_fire, last_fire FROM qengine_schedules
+SELECT name, type, cron, tz, catch_up, next_fire, last_fire, paused FROM qengine_schedules
 ORDER BY name

@@ -1,3 +1,4 @@
-SELECT id, host, pid, version, types, queues, concurrency, running, started_at, heartbeat FROM qengine_workers
+SELECT id, host, pid, version, types, queues, concurrency, running, started_at, heartbeat, loop_lag
+FROM qengine_workers
 WHERE heartbeat >= :now - :within
 ORDER BY started_at, id

@@ -1,0 +1,1 @@
+UPDATE qengine_audit SET jobs = :jobs WHERE id = :id

@@ -17,6 +17,7 @@ from qengine.errors import (
     SchemaError,
     UnknownTask,
 )
+from qengine.events import Event
 from qengine.job import DeadReason, Job, JobError, Status
 from qengine.outcomes import Cancel, Discard, RetryAfter, Snooze
 from qengine.retry import RetryPolicy
@@ -34,6 +35,7 @@ __all__ = [
     "Discard",
     "DuplicateTask",
     "Engine",
+    "Event",
     "FailureGroup",
     "Finding",
     "Job",

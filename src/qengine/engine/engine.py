@@ -22,6 +22,7 @@ from qengine.engine.hooks import Hooks
 from qengine.engine.opening import Opening
 from qengine.engine.waiting import Waiting
 from qengine.errors import UnknownTask
+from qengine.events import Dispatcher
 from qengine.job import Job, NewJob
 from qengine.registry import Registry
 from qengine.retry import RetryPolicy, as_policy
@@ -29,7 +30,7 @@ from qengine.task import NO_OPTIONS, JobDefaults, JobOptions, check_name, new_jo
 from qengine.worker import Rules, Worker, WorkerOptions
 
 
-class Engine(Opening, Desk, Vitals, Hooks):
+class Engine(Opening, Desk, Hooks, Vitals):
     """A job queue in one database, and the tasks that run from it.
 
     `async with engine:` opens it, migrates the database and closes it; `open` and `close` do the same by hand. An engine
@@ -92,6 +93,7 @@ class Engine(Opening, Desk, Vitals, Hooks):
             retention=kept(retention),
             unknown_type_after=unknown_type_after,
         )
+        self._events = Dispatcher()
         self._groups: GroupCommit | None = None
         self._waiting = Waiting(lambda job_id: self.backend.get(job_id))
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
@@ -108,6 +110,7 @@ class Engine(Opening, Desk, Vitals, Hooks):
         self._ready_to_count(backend)
 
     async def _closing(self) -> None:
+        await self._stop_telling()
         if self._groups is not None:
             await self._groups.close()
         await self._stop_counting()
@@ -276,8 +279,10 @@ class Engine(Opening, Desk, Vitals, Hooks):
             self._rules,
             options,
             engine=self,
+            events=self._events,
             on_settled=self._waiting.settled,
             on_ended=self._worker_ended,
         )
         self._workers.add(worker)
+        self._ready_to_tell()
         return worker

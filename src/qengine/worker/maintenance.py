@@ -80,12 +80,6 @@ class DueJobs:
 
     async def _reclaim(self) -> int:
         taken = await self._backend.reclaim(BATCH, max_crashes=self._rules.max_crashes, lease=self._rules.lease)
-        for job in taken:
-            level = logging.ERROR if job.dead else logging.WARNING
-            fate = "is dead (crash_loop)" if job.dead else "goes back in line"
-            log.log(
-                level, "job %s (%s) lost its lease (worker %s), crash %d: it %s", job.id, job.type, job.worker, job.crashes, fate
-            )
         self._reclaimed(taken)
         return len(taken)
 
@@ -118,13 +112,21 @@ class Retention:
 
 
 class Presence:
-    """Announces this worker, forgets dead ones, and looks for types that nobody handles."""
+    """Announces this worker, forgets dead ones, and looks for types that nobody handles; `unhandled` is told of each."""
 
-    def __init__(self, backend: QueueBackend, rules: Rules, announce: Callable[[], WorkerInfo]) -> None:
+    def __init__(
+        self,
+        backend: QueueBackend,
+        rules: Rules,
+        announce: Callable[[], WorkerInfo],
+        *,
+        unhandled: Callable[[str], None],
+    ) -> None:
         self._backend = backend
         self._rules = rules
         self._announce = announce
-        self._warned: set[str] = set()
+        self._unhandled = unhandled
+        self._told: set[str] = set()
 
     async def run(self) -> None:
         """Do it every ten seconds, for ever."""
@@ -135,10 +137,10 @@ class Presence:
             await asyncio.sleep(HEARTBEAT)
 
     async def _look_for_unhandled(self) -> None:
-        for name in await self._backend.unhandled():
-            if name not in self._warned:
-                self._warned.add(name)
-                log.warning("jobs of type %s wait, and no live worker has a handler for it", name)
+        found = set(await self._backend.unhandled())
+        for name in sorted(found - self._told):
+            self._unhandled(name)
+        self._told = found
         after = self._rules.unknown_type_after
         if after is not None:
             buried = await repeat(lambda: self._backend.bury_unknown(after, BATCH))

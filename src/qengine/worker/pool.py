@@ -17,6 +17,7 @@ import anyio
 
 from qengine.backends.protocol import Lease, QueueBackend, Settlement, WorkerInfo
 from qengine.errors import BackendUnavailable
+from qengine.events import Dispatcher
 from qengine.registry import Registry
 from qengine.worker.activity import ActivityLog
 from qengine.worker.bench import Bench
@@ -27,6 +28,7 @@ from qengine.worker.lag import LoopLag
 from qengine.worker.lease import LeaseKeeper
 from qengine.worker.maintenance import DueJobs, Presence, Retention
 from qengine.worker.options import Rules, WorkerOptions
+from qengine.worker.reporter import Reporter
 from qengine.worker.run import Run, Stop
 from qengine.worker.runner import Runner, released
 from qengine.worker.settler import Settler
@@ -58,6 +60,7 @@ class Worker:
         options: WorkerOptions,
         *,
         engine: Any = None,
+        events: Dispatcher | None = None,
         on_settled: Callable[[Iterable[int]], None] = lambda ids: None,
         on_ended: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
@@ -67,6 +70,7 @@ class Worker:
         """How many runs it has brought to an end."""
         self.tally = Tally(self.id)
         """What it has done, in figures."""
+        self._reporter = Reporter(self.tally, events or Dispatcher())
         self._backend = backend
         self._rules = rules
         self._options = options
@@ -94,9 +98,9 @@ class Worker:
             quiet=self._is_quiet,
             catch_up=self._catch_up,
         )
-        self._due = DueJobs(backend, rules, self._contact, reclaimed=self.tally.reclaimed)
+        self._due = DueJobs(backend, rules, self._contact, reclaimed=self._reporter.reclaimed)
         self._cron = CronLoop(backend, registry, self._tasks)
-        self._presence = Presence(backend, rules, self._announcement)
+        self._presence = Presence(backend, rules, self._announcement, unhandled=self._reporter.unhandled)
         self._activity = ActivityLog(backend, self.tally)
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
@@ -280,7 +284,7 @@ class Worker:
         if settlement is None:
             self._keeper.forget((run.claim,))
             completed = run.context is not None and run.context.completed
-            self.tally.ended(run, "completed" if completed else "lease_lost")
+            self._reporter.ended(run, "completed" if completed else "lease_lost")
             self._on_settled((run.claim.id,))
             return
         self._settler.put(settlement, run)
@@ -295,7 +299,7 @@ class Worker:
 
     def _after_settling(self, written: Sequence[Settlement], runs: Sequence[Run], gone: set[int]) -> None:
         self._keeper.forget(written)
-        self.tally.settled(written, runs, gone)
+        self._reporter.settled(written, runs, gone)
         self._on_settled(s.id for s in written)
 
     def _leases_lost(self, leases: Sequence[Lease]) -> None:
@@ -319,7 +323,7 @@ class Worker:
             self._settler.put(released(run), run)
         else:
             self._keeper.forget((run.claim,))
-            self.tally.ended(run, "lease_lost")
+            self._reporter.ended(run, "lease_lost")
 
     def _put_back(self, runs: Sequence[Run]) -> None:
         for run in runs:

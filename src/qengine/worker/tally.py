@@ -31,6 +31,14 @@ _ENDS: dict[Status, Ended] = {
 }
 
 
+def how_it_ended(settlement: Settlement, gone: Collection[int]) -> Ended:
+    """How the run ended that was to be written down so; `gone` are the ids of those that were not written."""
+    if gone and settlement.id in gone:
+        return "lease_lost"
+    end = _ENDS[settlement.status]
+    return end if end != "snoozed" or settlement.ended else "released"
+
+
 class Histogram:
     """How many values fell into each bin, and their sum. A value equal to the upper end of a bin belongs to it."""
 
@@ -124,14 +132,8 @@ class Tally:
         """Count the runs of a batch that was written; `gone` are the ids whose lease did not hold."""
         self.batches.add(len(settlements))
         for settlement, run in zip(settlements, runs, strict=True):
-            if not run.started:
-                continue  # it was put back from the buffer
-            end = _ENDS[settlement.status]
-            if gone and settlement.id in gone:
-                end = "lease_lost"
-            elif end == "snoozed" and not settlement.ended:
-                end = "released"
-            self.ended(run, end)
+            if run.started:  # else it was put back from the buffer
+                self.ended(run, how_it_ended(settlement, gone))
 
     def ended(self, run: Run, end: Ended) -> None:
         """Count one run."""

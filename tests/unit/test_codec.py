@@ -19,6 +19,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+from naming import told
 
 from qengine import codec
 from qengine.codec import PayloadCodec
@@ -26,6 +27,9 @@ from qengine.errors import ConfigurationError, PayloadError
 from qengine.values import MAX_DEPTH, from_json, is_same
 
 BERLIN = ZoneInfo("Europe/Berlin")
+
+AN_ID = uuid.UUID("5f1f2a52-0c4e-4b39-9d61-6a2f1b6ddc11")
+A_TIME = dt.datetime(2026, 3, 4, 5, 6, 7, 891011, dt.UTC)
 
 
 class Colour(enum.Enum):
@@ -147,7 +151,7 @@ class TestWhatSurvives:
             (int | None, None),
             (bytes, b"\0\xff"),
             (bytearray, bytearray(b"\0\xff")),
-            (uuid.UUID, uuid.uuid4()),
+            (uuid.UUID, AN_ID),
             (decimal.Decimal, decimal.Decimal("1.10")),
             (dt.datetime, dt.datetime(2024, 1, 1, 12, 0, 0, 1)),
             (dt.datetime, dt.datetime(1, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=5)))),
@@ -164,20 +168,20 @@ class TestWhatSurvives:
             (list[pathlib.Path], [pathlib.Path("a")]),
             (Address, Address("Main St", pathlib.Path("x"), ["a"])),
             (Point, Point(1, 2.5)),
-            (Model, Model(n=1, when=dt.datetime.now(dt.UTC), tags={"a"}, otherName=3)),
-            (Nested, Nested(inner=Model(n=1, when=dt.datetime.now(dt.UTC)))),
-            (list[Model] | None, [Model(n=1, when=dt.datetime.now(dt.UTC))]),
+            (Model, Model(n=1, when=A_TIME, tags={"a"}, otherName=3)),
+            (Nested, Nested(inner=Model(n=1, when=A_TIME))),
+            (list[Model] | None, [Model(n=1, when=A_TIME)]),
             (Pair, Pair(1, "x")),
             (Options, {"depth": 3}),
             (Attributed, Attributed(1, dt.date(2024, 1, 1))),
             (Email, Email("a@example.com")),
             (tuple[int, ...], (1, 2)),
             (tuple[int, str], (1, "a")),
-            (set[str], {"a", "b"}),
+            (set[str], {"a"}),
             (frozenset[int], frozenset({1})),
             (collections.deque[int], collections.deque([1, 2])),
             (dict[int, Address], {1: Address("x")}),
-            (dict[uuid.UUID, list[dt.date]], {uuid.uuid4(): [dt.date(2024, 1, 1)]}),
+            (dict[uuid.UUID, list[dt.date]], {AN_ID: [dt.date(2024, 1, 1)]}),
             (Annotated[int, msgspec.Meta(gt=0)], 3),
             (Any, {"a": [1, 2.5, None, True, {"b": "c"}]}),
             (object, [1]),
@@ -186,7 +190,7 @@ class TestWhatSurvives:
             (list, [{"a": 1}]),
             (dict, {"a": 1}),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_it_comes_back_equal_and_of_the_same_type(self, annotation: Any, value: Any) -> None:
         back = through(annotation, value)
@@ -224,7 +228,7 @@ class TestWhatSurvives:
             (dict[str, int], collections.Counter(a=1), {"a": 1}),
             (str, Level.HIGH, "high"),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_a_value_of_a_wider_annotation(self, annotation: Any, value: Any, back: Any) -> None:
         assert through(annotation, value) == back
@@ -326,7 +330,7 @@ class TestWhatIsRefused:
             (str, dt.datetime(2024, 1, 1)),
             (str, dt.date(2024, 1, 1)),
             (str, pathlib.Path("x")),
-            (str, uuid.uuid4()),
+            (str, AN_ID),
             (str, decimal.Decimal(1)),
             (str, Colour.RED),
             (str, None),
@@ -364,7 +368,7 @@ class TestWhatIsRefused:
             (dict[str, int], {"a": "b"}),
             (Annotated[int, msgspec.Meta(gt=0)], 0),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_another_type_than_the_annotation(self, annotation: Any, value: Any) -> None:
         error = refusal(annotation, value)
@@ -396,7 +400,7 @@ class TestWhatIsRefused:
             Colour.RED,
             Point(1),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_what_json_would_change_under_a_parameter_without_type(self, value: Any) -> None:
         error = refusal(Any, value)
@@ -425,7 +429,7 @@ class TestWhatIsRefused:
             (Address, lambda t: Address(t)),
             (Address, lambda t: Address("x", None, [t])),
             (pathlib.Path, pathlib.Path),
-            (Nested, lambda t: Nested(inner=Model(n=1, when=dt.datetime.now(dt.UTC), tags={t}))),
+            (Nested, lambda t: Nested(inner=Model(n=1, when=A_TIME, tags={t}))),
         ],
     )
     def test_text_that_databases_refuse(self, annotation: Any, wrap: Callable[[str], Any], text: str) -> None:
@@ -464,7 +468,7 @@ class TestWhatIsRefused:
         assert error.parameter == "value"
         assert "64 bits" in str(error)
 
-    @pytest.mark.parametrize("value", [object(), lambda: 1, (i for i in ()), open, 1j, [object()], {"a": object()}], ids=repr)
+    @pytest.mark.parametrize("value", [object(), lambda: 1, (i for i in ()), open, 1j, [object()], {"a": object()}], ids=told)
     @pytest.mark.parametrize("annotation", [Any, Address, dict[str, Any]])
     def test_objects_without_json_form(self, annotation: Any, value: Any) -> None:
         error = refusal(annotation, value)
@@ -598,7 +602,7 @@ class TestPlain:
             (Model, {"n": 1, "when": "2024-01-01T00:00:00Z"}, Model(n=1, when=dt.datetime(2024, 1, 1, tzinfo=dt.UTC))),
             (dt.date, dt.date(2024, 1, 1), dt.date(2024, 1, 1)),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_the_json_form_is_taken(self, annotation: Any, value: Any, back: Any) -> None:
         codec = of(annotation)
@@ -607,7 +611,7 @@ class TestPlain:
     @pytest.mark.parametrize(
         ("annotation", "value"),
         [(str, b"x"), (int, "3"), (int, True), (dt.date, "soon"), (Address, {}), (Any, (1,)), (str, 3)],
-        ids=repr,
+        ids=told,
     )
     def test_what_is_not_it_is_refused(self, annotation: Any, value: Any) -> None:
         assert refusal(annotation, value, plain=True).parameter == "value"
@@ -690,7 +694,7 @@ class TestRegistration:
         with pytest.raises(ConfigurationError, match="cannot be read"):
             of("1/0")
 
-    @pytest.mark.parametrize("annotation", [str | dt.datetime, str | pathlib.Path, Address | Point], ids=repr)
+    @pytest.mark.parametrize("annotation", [str | dt.datetime, str | pathlib.Path, Address | Point], ids=told)
     def test_types_that_json_cannot_tell_apart(self, annotation: Any) -> None:
         with pytest.raises(ConfigurationError, match="parameter 'value': its type cannot be read back from JSON"):
             of(annotation)
@@ -728,7 +732,7 @@ class TestResults:
             (None, {"a": 1}, {"a": 1}),
             (int, None, None),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_the_annotation_where_it_fits(self, annotation: Any, plain: Any, result: Any) -> None:
         def handler(): ...
@@ -751,7 +755,7 @@ class TestEncode:
             (range(2), "[0,1]"),
             ("\\u0000", '"\\\\u0000"'),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_anything_supported_becomes_json(self, value: Any, text: str | None) -> None:
         found = codec.encode(value)
@@ -769,7 +773,7 @@ class TestEncode:
             (object(), "no JSON form"),
             (Point(1, float("nan")), r"\(at .y\)"),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_what_cannot_be_stored_is_refused(self, value: Any, why: str) -> None:
         with pytest.raises(PayloadError, match=why) as caught:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tenacity
+from naming import told
 
 from qengine.errors import ConfigurationError
 from qengine.retry import DEFAULT_POLICY, DEFAULT_WAIT, RetryPolicy, as_policy
@@ -50,7 +51,7 @@ class TestWaits:
             (lambda state: state.attempt_number * 10, 3, 30.0),
             (lambda state: dt.timedelta(seconds=5), 3, 5.0),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_any_wait_is_asked(self, wait: Any, attempt: int, delay: float) -> None:
         assert as_policy(wait).delay(attempt, ERROR) == delay
@@ -111,7 +112,7 @@ class TestWhichErrors:
             (ExceptionGroup("tasks", [ConnectionError(), KeyError()]), False),
             (ExceptionGroup("tasks", [ValueError()]), False),
         ],
-        ids=repr,
+        ids=told,
     )
     def test_those_of_retry_on_but_not_of_give_up_on(self, error: Exception, again: bool) -> None:
         assert self.POLICY.delay(1, error) == (1 if again else None)
@@ -137,7 +138,9 @@ class TestAsPolicy:
         assert as_policy(policy) is policy
 
     @pytest.mark.parametrize(
-        "value", ["5m", [1], object(), True, -1, float("nan"), dt.timedelta(-1), tenacity.wait_fixed, Exception], ids=repr
+        "value",
+        ["5m", [1], object(), True, -1, float("nan"), dt.timedelta(-1), tenacity.wait_fixed, Exception],
+        ids=told,
     )
     def test_anything_else_is_refused(self, value: Any) -> None:
         with pytest.raises(ConfigurationError, match="retry="):

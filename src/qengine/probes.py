@@ -14,7 +14,6 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as NoAnswer
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -141,7 +140,9 @@ class Probes:
             return Health(False, False, ("the event loop has ended",))
         try:
             return future.result(LOOP_WITHIN)
-        except NoAnswer:
+        except ConfigurationError:
+            return Health(False, False, ("the engine is closed",))
+        except TimeoutError:
             future.cancel()
             return Health(False, False, (f"the event loop has not answered for {LOOP_WITHIN:g} s: a handler blocks it",))
 

@@ -6,6 +6,7 @@ import abc
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -13,12 +14,15 @@ from qengine.backends.protocol import LIVE_WITHIN, QueueBackend
 from qengine.engine.counts import Counts, Glance, Latest, count, glance
 from qengine.errors import BackendUnavailable, ConfigurationError
 from qengine.worker import Worker
+from qengine.worker.tally import Tally
 
 T = TypeVar("T")
 
 NOT_OPEN = "the engine is not open; use `async with engine:`, or `await engine.open()` first"
 MAX_DUE = 3600.0
 """Seconds that a due job may wait before it is a problem, unless `health` is told otherwise."""
+TOTALS_WITHIN = 1.0
+"""Seconds that the event loop has to add up what its workers did."""
 MAX_LAG = 5.0
 """Seconds for which the event loop may not answer before that is a problem."""
 
@@ -55,6 +59,7 @@ class Health:
 class Vitals(abc.ABC):
     """The part of an engine that tells how it is doing. Every method needs the engine to be open."""
 
+    _loop: asyncio.AbstractEventLoop | None = None
     _counts: Latest[Counts] | None = None
     _glance: Latest[Glance] | None = None
 
@@ -67,6 +72,25 @@ class Vitals(abc.ABC):
     @abc.abstractmethod
     def running_workers(self) -> Collection[Worker]:
         """The workers of this engine that run in this process."""
+
+    @abc.abstractmethod
+    def tallies(self) -> list[Tally]:
+        """What the workers of this engine have done in this process."""
+
+    def totals(self) -> Tally:
+        """What all workers of this engine object have done in this process, in one. May be called in any thread.
+
+        Its `loop_lag` is the worst of them.
+        """
+        loop = self._loop
+        if loop is None or loop is _running_loop():
+            return _sum(self.tallies())
+        answer: Future[Tally] = Future()
+        try:
+            loop.call_soon_threadsafe(lambda: answer.set_result(_sum(self.tallies())))
+            return answer.result(TOTALS_WITHIN)
+        except (RuntimeError, TimeoutError):
+            return _sum(self.tallies())  # the loop has ended, or a handler blocks it: nothing changes meanwhile
 
     def counts(self, max_age: float = 5.0) -> Counts:
         """The last count of everything stored, at once; all None at first. May be called in any thread.
@@ -82,6 +106,7 @@ class Vitals(abc.ABC):
 
     def _ready_to_count(self, backend: QueueBackend) -> None:
         """To be called when the backend has been opened."""
+        self._loop = asyncio.get_running_loop()
         self._counts = Latest("counting", lambda: count(backend), Counts(), _failed_count)
         self._glance = Latest("looking", lambda: glance(backend), Glance(), _failed_glance)
 
@@ -90,7 +115,7 @@ class Vitals(abc.ABC):
         for latest in (self._counts, self._glance):
             if latest is not None:
                 await latest.close()
-        self._counts = self._glance = None
+        self._counts = self._glance = self._loop = None
 
     async def health(self, *, max_due: float | None = MAX_DUE, timeout: float = 5.0) -> Health:
         """Whether this process is alive and the queue served. It asks the database a few cheap questions.
@@ -120,6 +145,15 @@ class Vitals(abc.ABC):
         else:
             health, problems = replace(health, oldest_due=due), problems + found
         return replace(health, ready=not problems, problems=tuple(problems))
+
+
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.merge(tally)
+        if tally.loop_lag is not None:
+            total.loop_lag = max(tally.loop_lag, total.loop_lag or 0.0)
+    return total
 
 
 async def _queue(backend: QueueBackend, workers: Collection[Worker], max_due: float | None) -> tuple[dict[str, float], list[str]]:
@@ -153,6 +187,13 @@ def _open(latest: Latest[T] | None) -> Latest[T]:
 
 def _longest_first(due: Mapping[str, float]) -> Iterable[tuple[str, float]]:
     return sorted(due.items(), key=lambda item: -item[1])
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def _one_turn() -> float:

@@ -1,4 +1,4 @@
-"""The backend as a whole: made from a URL, opened, migrated, closed. Its verbs come by families, one module each."""
+"""The backend as a whole: made from a URL, opened, closed. Its verbs come by families, one module each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from qengine.backends.migrations import load_migrations, pending, require_current
 from qengine.backends.postgres.admin import Admin
-from qengine.backends.postgres.connection import TUNED, Connection, Connections
-from qengine.backends.postgres.core import PACKAGE
-from qengine.backends.postgres.errors import translated
+from qengine.backends.postgres.connection import TUNED, Connections
+from qengine.backends.postgres.diagnose import Diagnosis
 from qengine.backends.postgres.inspection import Inspection
 from qengine.backends.postgres.jobs import Jobs
 from qengine.backends.postgres.options import Options, read_options
@@ -23,7 +21,7 @@ from qengine.errors import SchemaError
 _OLDEST = 130000
 
 
-class PostgresBackend(Jobs, Upkeep, Admin, Inspection):
+class PostgresBackend(Jobs, Upkeep, Admin, Inspection, Diagnosis):
     """Jobs in PostgreSQL 13 or later, by asyncpg. See `QueueBackend` for what the verbs promise, `Options` for the options."""
 
     contract: ClassVar[int] = CONTRACT_VERSION
@@ -32,7 +30,6 @@ class PostgresBackend(Jobs, Upkeep, Admin, Inspection):
         super().__init__(url, settings, options)
         self._pool = Connections(url, options, size=options.pool_size, settings=TUNED)
         self._handlers = Connections(url, options, size=options.pool_size)
-        self._migrations = load_migrations(PACKAGE, self._replace)
         self._listener = (
             Listener(url, options, self._channel, heard=self._heard, missed=self._missed) if options.listen and wakes else None
         )
@@ -74,54 +71,6 @@ class PostgresBackend(Jobs, Upkeep, Admin, Inspection):
             await self._listener.stop()
         await self._handlers.close()
         await self._pool.close()
-
-    async def migrate(self) -> list[str]:
-        """See QueueBackend."""
-        # Looked at first without the lock: a user who may not create anything can start when there is nothing to do.
-        if not pending(self._migrations, await self._version()):
-            return []
-        return await self._pool.in_transaction(self._migrate)
-
-    async def _migrate(self, connection: Connection) -> list[str]:
-        schema = self._options.schema
-        await connection.execute("SET LOCAL enable_seqscan TO DEFAULT")
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"qengine {schema}", timeout=3600)
-        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
-            await connection.execute(f'CREATE SCHEMA "{schema}"')
-        applied = []
-        for migration in pending(self._migrations, await self._version_on(connection)):
-            await connection.execute(migration.sql, timeout=3600)
-            await self._fetch_on(connection, "set_version", version=str(migration.version))
-            applied.append(migration.name)
-        return applied
-
-    async def check_schema(self) -> None:
-        """See QueueBackend."""
-        require_current(self._migrations, await self._version())
-
-    async def _version(self) -> int:
-        with translated():
-            async with self._pool.lend() as connection:
-                return await self._version_on(connection)
-
-    async def _version_on(self, connection: Connection) -> int:
-        if await connection.fetchval("SELECT to_regclass($1)", f'"{self._options.schema}".qengine_meta') is None:
-            return 0
-        rows = await self._fetch_on(connection, "version")
-        if not rows:
-            return 0
-        if not rows[0]["value"].isdecimal():
-            raise SchemaError(f"the schema version in {self._options.schema}.qengine_meta is no number: {rows[0]['value']!r}")
-        return int(rows[0]["value"])
-
-    def migration_sql(self) -> str:
-        """See QueueBackend."""
-        schema = self._options.schema
-        parts = ["BEGIN;", *([] if schema == "public" else [f'CREATE SCHEMA IF NOT EXISTS "{schema}";'])]
-        for migration in self._migrations:
-            version = self._sql["set_version"].text.replace(":version::text", f"'{migration.version}'")
-            parts += [f"-- {migration.name}", migration.sql.strip(), version.strip()]
-        return "\n\n".join([*parts, "COMMIT;"]) + "\n"
 
     async def now(self) -> dt.datetime:
         """See QueueBackend."""

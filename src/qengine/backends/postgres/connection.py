@@ -21,7 +21,8 @@ Record: TypeAlias = asyncpg.Record
 TUNED = "SET enable_seqscan = off; SET jit = off; SET default_transaction_isolation = 'read committed'"
 """Prepared statements keep the plan that was best when the table was small, until the next ANALYZE. Every statement of
 the engine itself is meant to walk an index, so the planner is offered nothing else. For the same reason their joins are
-written `id = ANY(ARRAY[s.id])`: an index serves it, and no join that reads a whole index to get at it does. None is so long that compiling it (jit) would pay."""
+written `id = ANY(ARRAY[s.id])`: an index serves it, and no join that reads a whole index to get at it does. All of them
+are short: to compile one (jit) would take longer."""
 
 _TRIES = 6
 _CLOSE = 5.0

@@ -20,6 +20,7 @@ from qengine.backends.postgres.rows import (
 )
 from qengine.backends.protocol import JobFilter
 from qengine.job import Job, JobError, Status
+from qengine.schedule import next_fire
 
 _FEW = 5_000
 """With no more jobs than these in the statuses asked for, a search goes to them and not through the ids."""
@@ -130,7 +131,15 @@ class Inspection(Core):
 
     async def pause_schedule(self, name: str, paused: bool) -> bool:
         """See Inspection."""
-        return bool(await self._fetch("pause_schedule", name=name, paused=paused))
+        standing = next((row for row in await self._fetch("schedules") if row["name"] == name), None)
+        if standing is None:
+            return False
+        going_on = None
+        if not paused:
+            [clock] = await self._fetch("now")
+            going_on = next_fire(standing["cron"], standing["tz"], clock["now"])
+        seen = standing["next_fire"]
+        return bool(await self._fetch("pause_schedule", name=name, paused=paused, seen=seen, next_fire=going_on))
 
     # -- activity
 

@@ -117,6 +117,8 @@ async def test_who_reconnects_is_told_only_what_is_new(url: str) -> None:
             assert await task is fresh
         async with watching(live, "another-7") as views:
             assert await anext(views) is fresh
+        while live.reading:
+            await asyncio.sleep(0)
         live._read_at -= 7201
         async with watching(live) as views:
             assert (await anext(views)).id not in (view.id, fresh.id), "that was long ago"
@@ -187,7 +189,7 @@ async def test_closing_ends_the_watching(url: str) -> None:
             await live.close()
             assert await task is None
         assert not live.reading
-        async with watching(live) as views:
-            assert await anext(views, None) is None
-        assert not live.reading
+        await live.close()
+        async with watching(live) as views:  # an app may be started again
+            assert await anext(views)
         await live.close()

@@ -16,7 +16,7 @@ import datetime as dt
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,7 +88,8 @@ class Live:
         self._news = asyncio.Condition()
         self._left = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
-        self._closed = False
+        self._ends = 0
+        self._drawn: tuple[tuple[str, str], dict[str, str]] | None = None
         self.watchers = 0
         """How many watch now."""
 
@@ -105,30 +106,40 @@ class Live:
     async def watch(self, seen: str = "") -> AsyncIterator[View]:
         """Each view, beginning with the present one unless its id is `seen`, until `close`.
 
-        A view from before anybody watched is not shown: the next one is under way. Who is slow misses views, never the latest. Leave it with `aclose` (or let `contextlib.aclosing` do it), so that
-        the reader knows.
+        A view from before anybody watched is not shown: the next one is under way. Who is slow misses views, never the
+        latest. Leave it with `aclose` (or let `contextlib.aclosing` do it), so that the reader knows.
         """
         self.watchers += 1
+        ends = self._ends
         if time.monotonic() - self._read_at > 2 * self._every:
             seen = self._view.id
         try:
-            if self._reader is None and not self._closed:
+            if self._reader is None:
                 self._reader = asyncio.create_task(self._read_on(), name="qengine-web-reader")
-            while not self._closed:
-                if self._view.id != seen:
-                    view = self._view
-                    seen = view.id
-                    yield view
+            while self._ends == ends:
+                if self._view.id == seen:
+                    await self._other_than(seen, ends)
                 else:
-                    async with self._news:
-                        await self._news.wait_for(lambda: self._closed or self._view.id != seen)
+                    seen = self._view.id
+                    yield self._view
         finally:
             self.watchers -= 1
             self._left.set()
 
+    def drawn(self, view: View, place: str, draw: Callable[[], dict[str, str]]) -> dict[str, str]:
+        """What `draw` makes of a view for all who watch at one place: it is made once a view, not for each of them."""
+        key = (view.id, place)
+        if self._drawn is None or self._drawn[0] != key:
+            self._drawn = key, draw()
+        return self._drawn[1]
+
+    async def _other_than(self, seen: str, ends: int) -> None:
+        async with self._news:
+            await self._news.wait_for(lambda: self._ends != ends or self._view.id != seen)
+
     async def close(self) -> None:
-        """End the reader and all watching. May be called twice."""
-        self._closed = True
+        """End the reader and all watching that has begun."""
+        self._ends += 1
         if (reader := self._reader) is not None:
             reader.cancel()
             await asyncio.wait([reader])

@@ -78,25 +78,33 @@ def redirect(request: Request, path: str, news: str = "") -> Response:
     return answer
 
 
+def fragment(request: Request, template: str, /, **context: Any) -> str:
+    """A piece of a page, for a script to put in its place. Its forms have an empty field, which the script fills."""
+    return _rendered(request, template, "", context)
+
+
 def _answer(request: Request, template: str, status: int, context: dict[str, Any]) -> Response:
-    dashboard = of(request)
     news = unquote(request.cookies.get(NEWS, ""))
-
-    def path(name: str, query: dict[str, Any] | None = None, /, **params: Any) -> str:
-        return path_to(request, name, query, **params)
-
-    html = _TEMPLATES.get_template(template).render(
-        request=request,
-        title=dashboard.title,
-        read_only=dashboard.read_only,
-        path=path,
-        static=lambda file: path("static", path=f"/{file}"),
-        csrf=Markup('<input type="hidden" name="csrf" value="{}">').format(request.scope["qengine.csrf"]),
-        news=news,
-        **context,
-    )
+    html = _rendered(request, template, request.scope["qengine.csrf"], context | {"news": news})
     # Half characters, which JSON can hold and no page can, are spelled out as JSON does.
     answer = HTMLResponse(html.encode("utf-8", "backslashreplace"), status)
     if news:
         answer.delete_cookie(NEWS, path=cookie_path(request.scope), httponly=True, samesite="strict")
     return answer
+
+
+def _rendered(request: Request, template: str, csrf: str, context: dict[str, Any]) -> str:
+    dashboard = of(request)
+
+    def path(name: str, query: dict[str, Any] | None = None, /, **params: Any) -> str:
+        return path_to(request, name, query, **params)
+
+    return _TEMPLATES.get_template(template).render(
+        request=request,
+        title=dashboard.title,
+        read_only=dashboard.read_only,
+        path=path,
+        static=lambda file: path("static", path=f"/{file}"),
+        csrf=Markup('<input type="hidden" name="csrf" value="{}">').format(csrf),
+        **context,
+    )

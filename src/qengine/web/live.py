@@ -16,7 +16,7 @@ import datetime as dt
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,7 +103,7 @@ class Live:
         await self._read(self._every)
         return self._view
 
-    async def watch(self, seen: str = "") -> AsyncIterator[View]:
+    async def watch(self, seen: str = "") -> AsyncGenerator[View, None]:
         """Each view, beginning with the present one unless its id is `seen`, until `close`.
 
         A view from before anybody watched is not shown: the next one is under way. Who is slow misses views, never the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,8 +13,22 @@ HOUR = (60, 60)
 """Slots of a minute, and how many of them: the last hour."""
 DAY = (900, 96)
 """Slots of a quarter of an hour, and how many of them: the last day."""
+EMPTY = [0, 0, None, None, None]
+"""What a slot holds in which nothing was done."""
 DIGITS = 6
 """Decimals of a latency, seconds: a microsecond is finer than it was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What all workers did in one slot; as in `Series`."""
+
+    start: dt.datetime
+    completed: int
+    failed: int
+    failure_rate: float | None
+    p50: float | None
+    p99: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,13 @@ class Series:
     def as_dict(self) -> dict[str, Any]:
         """The same in plain JSON values."""
         return asdict(self)
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The slots in which anything was done, the latest first."""
+        columns = (self.completed, self.failed, self.failure_rate, self.p50, self.p99)
+        rows = zip(self.start, *columns, strict=True)
+        return [Slot(dt.datetime.fromtimestamp(start, dt.UTC), *row) for start, *row in rows if row != EMPTY][::-1]
 
     @property
     def totals(self) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,13 +18,14 @@ from starlette.staticfiles import StaticFiles
 from qengine.engine import Engine
 from qengine.engine.audit import this_user
 from qengine.errors import BackendUnavailable, ConfigurationError, JobNotFound, QEngineError
-from qengine.web import health, overview
+from qengine.web import audit, dead, health, job, jobs, overview, schedules, watching, workers
 from qengine.web.access import Access, check_token
 from qengine.web.guard import Forms, Headers, protect
 from qengine.web.live import Live
 from qengine.web.masking import Mask, mask_secrets
 from qengine.web.render import HERE, error_page
 from qengine.web.settings import Actor, Dashboard
+from qengine.web.trends import Trends
 from qengine.web.work import Works
 
 log = logging.getLogger("qengine.web")
@@ -72,6 +74,13 @@ def dashboard(
     app = Starlette(
         routes=[
             *overview.routes,
+            *jobs.routes,
+            *job.routes,
+            *watching.routes,
+            *dead.routes,
+            *schedules.routes,
+            *workers.routes,
+            *audit.routes,
             *health.routes,
             Mount("/static", StaticFiles(directory=HERE / "static"), name="static"),
         ],
@@ -85,7 +94,7 @@ def dashboard(
         },
         lifespan=_life,
     )
-    app.state.dashboard = Dashboard(engine, read_only, mask, actor or _who, title, Works(), Live(engine))
+    app.state.dashboard = Dashboard(engine, read_only, mask, actor or _who, title, Works(), Live(engine), Trends(engine))
     return app
 
 
@@ -120,7 +129,8 @@ def _who(request: Request) -> str:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    message = {404: "There is no such page.", 405: "This cannot be done here."}.get(error.status_code, error.detail)
+    plain = {404: "There is no such page.", 405: "This cannot be done here."}.get(error.status_code, error.detail)
+    message = plain if error.detail == HTTPStatus(error.status_code).phrase else error.detail
     return error_page(request, error.status_code, message)
 
 

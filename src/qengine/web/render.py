@@ -44,6 +44,7 @@ def _environment() -> Environment:
         text.clean,
         text.one_line,
         text.pretty,
+        text.compact,
         text.number,
         text.counted,
         text.duration,

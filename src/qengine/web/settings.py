@@ -10,6 +10,7 @@ from starlette.requests import Request
 from qengine.engine import Engine
 from qengine.web.live import Live
 from qengine.web.masking import Mask
+from qengine.web.trends import Trends
 from qengine.web.work import Works
 
 Actor = Callable[[Request], str]
@@ -28,6 +29,7 @@ class Dashboard:
     """What the pages are headed with."""
     works: Works
     live: Live
+    trends: Trends
 
 
 def of(request: Request) -> Dashboard:

@@ -31,6 +31,11 @@ def pretty(value: Any) -> str:
     return clean(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def compact(value: Any, width: int = 160) -> str:
+    """A JSON value on one line, and at most `width` characters of it; a text that is no JSON as it is."""
+    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), width)
+
+
 def number(value: float) -> str:
     """A whole number with its thousands apart."""
     return f"{value:,.0f}"

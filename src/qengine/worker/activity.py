@@ -33,10 +33,10 @@ Slot = tuple[int, int, str]
 class ActivityLog:
     """Writes the tally down. What was done in a slot of time is written again and again until the slot is over."""
 
-    def __init__(self, backend: QueueBackend, tally: Tally) -> None:
+    def __init__(self, backend: QueueBackend, tally: Tally, time: DatabaseTime) -> None:
         self._backend = backend
         self._tally = tally
-        self._time = DatabaseTime(backend)
+        self._time = time
         self._tally.offset = self._time.offset
         self._start = dict.fromkeys(STEPS, 0)
         self._before: dict[int, dict[str, list[int]]] = {step: {} for step in STEPS}
@@ -109,7 +109,8 @@ class ActivityLog:
         except Exception:
             # A worker that runs jobs but cannot tell of it is better than none.
             if not self._refused:
-                log.exception("what this worker does cannot be recorded; dashboards will not show it")
+                text = "what this worker does cannot be recorded; dashboards will not show it"
+                log.exception(text, extra={"worker": self._tally.worker})
             self._refused = True
             return
         self._refused = False

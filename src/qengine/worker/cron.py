@@ -10,7 +10,7 @@ from collections.abc import Container
 from qengine.backends.protocol import Fire, QueueBackend, Schedule
 from qengine.job import NewJob
 from qengine.registry import Cron, Registry
-from qengine.schedule import plan
+from qengine.schedule import next_fire, plan
 
 log = logging.getLogger("qengine.cron")
 
@@ -55,6 +55,8 @@ class CronLoop:
 
     async def _fire(self, schedule: Schedule, now: dt.datetime) -> dt.datetime:
         times, following = plan(schedule, now, CATCH_UP_BATCH)
+        if schedule.paused:  # what it misses is not caught up
+            times, following = [], next_fire(schedule.cron, schedule.tz, now)
         defaults = self._registry.get(schedule.type).defaults
         jobs = [
             NewJob(schedule.type, queue=defaults.queue, priority=defaults.priority, at=time, max_attempts=defaults.max_attempts)

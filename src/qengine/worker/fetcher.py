@@ -89,7 +89,8 @@ class Fetcher:
         """Put back jobs that a claim may have taken of which no answer came."""
         if self._unanswered:
             if strays := await self._backend.disown(self._worker, self._held()):
-                log.info("%d jobs were claimed without our hearing of it and go back in line", strays)
+                text = "%d jobs were claimed without our hearing of it and go back in line"
+                log.info(text, strays, extra={"worker": self._worker})
             self._unanswered = False
 
     def stop(self) -> None:
@@ -141,8 +142,9 @@ class Fetcher:
 
     async def _claim(self, demand: Demand) -> int:
         seen = self._backend.wakes
+        asked = time.monotonic()
         claims = await self._answered(demand)
-        self._accept(claims)
+        self._accept(claims, asked)
         if len(claims) < demand.limit and seen == self._backend.wakes:
             got = Counter(claim.type for claim in claims)
             self._drained.update(name for name, asked in demand.types.items() if got[name] < asked)
@@ -165,12 +167,13 @@ class Fetcher:
         if not types:
             return 0
         LANE.take(self)
+        asked = time.monotonic()
         claims: list[Claim] = []
         try:
             claims = await self._answered(Demand(self._worker, types, 1, self._lease, self._options.queues, suspects=True))
         finally:
             LANE.leave(self)
-        for run in self._accept(claims):
+        for run in self._accept(claims, asked):
             LANE.take(run)
         return len(claims)
 
@@ -180,11 +183,11 @@ class Fetcher:
         self._unanswered = False
         return claims
 
-    def _accept(self, claims: Sequence[Claim]) -> list[Run]:
+    def _accept(self, claims: Sequence[Claim], asked: float) -> list[Run]:
         if not claims:
             return []
         now = time.monotonic()
-        runs = [Run(claim, self._tasks[claim.type], now) for claim in claims]
+        runs = [Run(claim, self._tasks[claim.type], asked, now) for claim in claims]
         self._claimed(runs)
         self._bench.give(runs)
         return runs

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from qengine.backends.protocol import Claim, Lease, QueueBackend, Settlement
 from qengine.errors import BackendUnavailable
 from qengine.worker.contact import Contact
-from qengine.worker.run import Run
+from qengine.worker.run import Run, about
 from qengine.worker.supervisor import Backoff
 
 log = logging.getLogger("qengine.lease")
@@ -36,11 +36,13 @@ class LeaseKeeper:
         self,
         backend: QueueBackend,
         *,
+        worker: str,
         lease: float,
         contact: Contact,
         lost: Callable[[Sequence[Lease]], None],
     ) -> None:
         self._backend = backend
+        self._worker = worker
         self._lease = lease
         self._contact = contact
         self._lost = lost
@@ -133,7 +135,8 @@ class LeaseKeeper:
                     self._contact.broken()
                     due = time.monotonic() + min(backoff.next(), self._lease / 10)
                     if backoff.tries == 1:
-                        log.warning("leases cannot be extended until the database is back: %s", error)
+                        text = "leases cannot be extended until the database is back: %s"
+                        log.warning(text, error, extra={"worker": self._worker})
                 else:
                     backoff.reset()
                     due = time.monotonic() + self._lease / 3
@@ -153,9 +156,12 @@ class LeaseKeeper:
     async def _extend(self) -> None:
         now = time.monotonic()
         with self._lock:
-            leases = [run.claim.lease for run in self._held.values() if now < run.renew_until]
-        if leases:
+            runs = [run for run in self._held.values() if now < run.renew_until]
+        if runs:
+            leases = [run.claim.lease for run in runs]
             lost = await self._backend.extend(leases, self._lease)
+            for run in runs:
+                run.renewed = now
             if lost:
                 self._tell_host(lambda: self._lost(lost))
 
@@ -167,7 +173,7 @@ class LeaseKeeper:
         silent = time.monotonic() - self._answered
         if silent > BLOCKED_AFTER and not self._warned:
             self._warned = True
-            log.warning("the event loop has been blocked for %.1f s by %s", silent, self._blocker())
+            self._report_blocker(silent)
         self._tell_host(self._answer)
 
     def _answer(self) -> None:
@@ -180,12 +186,20 @@ class LeaseKeeper:
         except RuntimeError:
             self._stopped.set()  # the worker's loop is gone, and with it every handler
 
-    def _blocker(self) -> str:
-        """The type whose handler is on the event loop now, as far as can be told from here."""
+    def _report_blocker(self, silent: float) -> None:
+        text = "the event loop has been blocked for %.1f s by %s"
+        if (run := self._blocker()) is None:
+            log.warning(text, silent, "something other than a handler", extra={"worker": self._worker})
+        else:
+            what = f"type {run.claim.type} (job {run.claim.id})"
+            about(log, run.claim, self._worker).warning(text, silent, what)
+
+    def _blocker(self) -> Run | None:
+        """The run whose handler is on the event loop now, as far as can be told from here."""
         current = asyncio.current_task(self._host)
         with self._lock:
             runs = list(self._held.values())
         for run in runs:
             if run.in_handler and run.slot is current:
-                return f"type {run.claim.type} (job {run.claim.id})"
-        return "something other than a handler"
+                return run
+        return None

@@ -10,9 +10,11 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
 
 from qengine.backends.protocol import QueueBackend, Reclaimed, WorkerInfo
 from qengine.worker.contact import Contact
+from qengine.worker.database_time import DatabaseTime
 from qengine.worker.options import Rules
 
 log = logging.getLogger("qengine.worker")
@@ -95,6 +97,38 @@ class DueJobs:
         if not -1 < time.time() - before < seconds + self._rules.lease / 3:
             log.info("this process was not running for a while; leases are left alone for %g s", self._rules.lease)
             self._contact.broken()
+
+
+class PauseEnds:
+    """Says when a pause has ended by itself, of which no wake-up tells."""
+
+    def __init__(self, backend: QueueBackend, time: DatabaseTime, *, ended: Callable[[], None]) -> None:
+        self._backend = backend
+        self._time = time
+        self._ended = ended
+        self._looking = asyncio.Event()
+
+    def look(self) -> None:
+        """Told that there is a new pause."""
+        self._looking.set()
+
+    async def run(self) -> None:
+        """Do it for ever. A pause that another worker makes is noticed within five seconds."""
+        before: set[tuple[Literal["type", "queue"], str]] = set()
+        while True:
+            self._looking.clear()
+            pauses = await self._backend.pauses()
+            now = {(pause.kind, pause.name) for pause in pauses}
+            if before - now:
+                self._ended()
+            before = now
+            # This process's idea of the database's time need not be exact: until the pause is over it looks again.
+            ends = [pause.until.timestamp() - self._time.now() for pause in pauses if pause.until is not None]
+            try:
+                async with asyncio.timeout(max(THROTTLE, min([LOOK_AGAIN, *ends]))):
+                    await self._looking.wait()
+            except TimeoutError:
+                continue
 
 
 class Retention:

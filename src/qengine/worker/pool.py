@@ -23,16 +23,17 @@ from qengine.worker.activity import ActivityLog
 from qengine.worker.bench import Bench
 from qengine.worker.contact import Contact
 from qengine.worker.cron import CronLoop
+from qengine.worker.database_time import DatabaseTime
 from qengine.worker.fetcher import Fetcher
 from qengine.worker.lag import LoopLag
 from qengine.worker.lease import LeaseKeeper
-from qengine.worker.maintenance import DueJobs, Presence, Retention
+from qengine.worker.loops import Loops
+from qengine.worker.maintenance import DueJobs, PauseEnds, Presence, Retention
 from qengine.worker.options import Rules, WorkerOptions
 from qengine.worker.reporter import Reporter
-from qengine.worker.run import Run, Stop
+from qengine.worker.run import Run, Stop, about
 from qengine.worker.runner import Runner, released
 from qengine.worker.settler import Settler
-from qengine.worker.supervisor import supervise
 from qengine.worker.tally import Tally
 from qengine.worker.watch import PATIENCE, Watch
 
@@ -42,8 +43,6 @@ LAST_CLAIM_WITHIN = 2.0
 """Seconds that a claim which is under way at shutdown has to answer."""
 FLUSH_WITHIN = 10.0
 """Seconds that the last outcomes have to be written at shutdown, should the database be away."""
-MAY_END = ("fetching", "schedules", "retention")
-"""Loops that may end before the worker: when it is to claim no more, and those that have no crons or rules to follow."""
 
 
 class Worker:
@@ -82,10 +81,20 @@ class Worker:
         self._settler = Settler(backend, self.id, self._contact, bound=bound, settled=self._after_settling)
         self._bench = Bench(options.concurrency, options.prefetch, self._work, self._settler)
         self._watch = Watch(self._bench, ignored=self._go_on_without, stale=self._put_back)
+        self._time = DatabaseTime(backend)
+        self._pause_ends = PauseEnds(backend, self._time, ended=lambda: self._fetcher.again())
         self._runner = Runner(
-            backend, rules, worker=self.id, engine=engine, concurrency=options.concurrency, started=self._run_started
+            backend,
+            rules,
+            worker=self.id,
+            engine=engine,
+            concurrency=options.concurrency,
+            started=self._run_started,
+            paused=self._pause_ends.look,
         )
-        self._keeper = LeaseKeeper(backend.sibling(), lease=rules.lease, contact=self._contact, lost=self._leases_lost)
+        self._keeper = LeaseKeeper(
+            backend.sibling(), worker=self.id, lease=rules.lease, contact=self._contact, lost=self._leases_lost
+        )
         self._fetcher = Fetcher(
             backend,
             self._tasks,
@@ -101,8 +110,8 @@ class Worker:
         self._due = DueJobs(backend, rules, self._contact, reclaimed=self._reporter.reclaimed)
         self._cron = CronLoop(backend, registry, self._tasks)
         self._presence = Presence(backend, rules, self._announcement, unhandled=self._reporter.unhandled)
-        self._activity = ActivityLog(backend, self.tally)
-        self._loops: dict[str, asyncio.Task[None]] = {}
+        self._activity = ActivityLog(backend, self.tally, self._time)
+        self._loops = Loops(self._contact)
         self._stopping = asyncio.Event()
         self._stopping_now = asyncio.Event()
 
@@ -135,13 +144,8 @@ class Worker:
     @property
     def loops(self) -> Mapping[str, bool]:
         """Its loops by name, and whether each is alive. One that had nothing to do and ended counts as alive."""
-        alive = {name: not loop.done() or self._may_end(name, loop) for name, loop in self._loops.items()}
+        alive = self._loops.alive(stopping=self.stopping)
         return alive | {"leases": self._keeper.alive} if alive else alive
-
-    def _may_end(self, name: str, loop: asyncio.Task[None]) -> bool:
-        if name not in MAY_END or loop.cancelled():
-            return self.stopping
-        return loop.exception() is None
 
     def renew_now(self) -> None:
         """Extend all leases now, which tells at once which running jobs were cancelled or requeued meanwhile."""
@@ -190,47 +194,27 @@ class Worker:
             "fetching": self._fetcher.run,
             "listening": self._fetcher.listen,
             "due jobs": self._due.run,
+            "pauses": self._pause_ends.run,
             "schedules": self._cron.run,
             "retention": Retention(self._backend, self._rules).run,
             "presence": self._presence.run,
             "activity": self._activity.run,
             "loop lag": LoopLag(self.tally).run,
         }
-        self._loops = tasks = {
-            name: asyncio.create_task(supervise(name, loop, self._contact), name=f"qengine-{name}")
-            for name, loop in loops.items()
-        }
-        ends = [asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._fetcher.idle.wait())]
-        lasting = [task for name, task in tasks.items() if name not in MAY_END]
+        self._loops.start(loops)
         try:
-            await self._until_an_end(tasks, lasting, ends)
-            await self._shut_down(tasks)
+            await self._loops.until_an_end(self._stopping.wait(), self._fetcher.idle.wait())
+            await self._shut_down()
         finally:
-            for task in (*tasks.values(), *ends):
-                task.cancel()
-            await asyncio.wait(tasks.values())
-            self._loops = {}
+            error = await self._loops.end_all()
             self._on_ended(self.tally)
-        for task in tasks.values():
-            if not task.cancelled() and (error := task.exception()) is not None:
-                raise error
+        if error is not None:
+            raise error
 
-    async def _until_an_end(
-        self, tasks: dict[str, asyncio.Task[None]], lasting: list[asyncio.Task[None]], ends: list[asyncio.Task[Any]]
-    ) -> None:
-        """Return when the worker is to stop, is idle, or a loop has failed for good."""
-        waiting = {*tasks.values(), *ends}
-        while waiting:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            failed = [task for task in done if task in tasks.values() and not task.cancelled() and task.exception() is not None]
-            if failed or any(task in ends or task in lasting for task in done):
-                return
-
-    async def _shut_down(self, tasks: dict[str, asyncio.Task[None]]) -> None:
+    async def _shut_down(self) -> None:
         self._fetcher.stop()
-        await asyncio.wait([tasks["fetching"]], timeout=LAST_CLAIM_WITHIN)
-        tasks["fetching"].cancel()
-        tasks["activity"].cancel()
+        await self._loops.end("fetching", within=LAST_CLAIM_WITHIN)
+        await self._loops.end("activity")
         self._put_back(self._bench.take_back())
         await self._wait_for_runs(self._options.grace, unless=self._stopping_now)
         now = time.monotonic()
@@ -268,16 +252,19 @@ class Worker:
 
     async def _work(self, run: Run) -> None:
         """One job in one slot."""
+        if run.started - run.renewed > self._rules.lease:
+            self._put_back_overdue(run)
+            return
         try:
             settlement = await self._runner.run(run)
         except Exception:
-            log.exception(
+            about(log, run.claim, self.id).exception(
                 "job %s (%s) went wrong outside its handler and runs again when its lease ends", run.claim.id, run.claim.type
             )
             settlement = None
         self._fetcher.ended(run)
         if run.let_go:
-            log.info("the handler of type %s (job %s) has ended at last", run.claim.type, run.claim.id)
+            about(log, run.claim, self.id).info("the handler of type %s (job %s) has ended at last", run.claim.type, run.claim.id)
             return
         self.settled += 1
         run.ended = time.monotonic()
@@ -309,11 +296,15 @@ class Worker:
             run = self._bench.take_out(lease)
             if run is None or (run.context is not None and (run.context.completed or run.context.completing)):
                 continue
-            log.warning("the lease of job %s (%s) is lost; its handler is cancelled", run.claim.id, run.claim.type)
+            about(log, run.claim, self.id).warning(
+                "the lease of job %s (%s) is lost; its handler is cancelled", run.claim.id, run.claim.type
+            )
             run.cancel(Stop.LOST, now)
 
     def _go_on_without(self, run: Run) -> None:
-        log.error("the handler of type %s (job %s) ignores its cancellation; its lease is let go", run.claim.type, run.claim.id)
+        about(log, run.claim, self.id).error(
+            "the handler of type %s (job %s) ignores its cancellation; its lease is let go", run.claim.type, run.claim.id
+        )
         run.ended = time.monotonic()
         self._bench.let_go(run)
         self._fetcher.ended(run)
@@ -324,6 +315,17 @@ class Worker:
         else:
             self._keeper.forget((run.claim,))
             self._reporter.ended(run, "lease_lost")
+
+    def _put_back_overdue(self, run: Run) -> None:
+        """This process slept for longer than a lease while the job was in the buffer: someone else may have it by now."""
+        about(log, run.claim, self.id).info(
+            "job %s (%s) was claimed longer ago than its lease lasts; it is not started, and goes back in line",
+            run.claim.id,
+            run.claim.type,
+        )
+        run.started = 0.0
+        self._fetcher.ended(run)
+        self._put_back((run,))
 
     def _put_back(self, runs: Sequence[Run]) -> None:
         for run in runs:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import logging
 import math
 
 from qengine.backends.protocol import Claim
-from qengine.context import JobContext
+from qengine.context import JobContext, JobLogger
 from qengine.registry import AnyTask
 
 
@@ -20,6 +21,11 @@ class Stop(enum.Enum):
     """Its lease is gone (reclaimed, cancelled, requeued, deleted): nothing is written."""
     SHUTDOWN = "shutdown"
     """The worker ends: the job goes back in line, no attempt spent."""
+
+
+def about(log: logging.Logger, claim: Claim, worker: str) -> JobLogger:
+    """The logger whose records carry which job they are about."""
+    return JobLogger(log, {"job_id": claim.id, "type": claim.type, "attempt": claim.attempt, "worker": worker})
 
 
 class Run:
@@ -35,6 +41,7 @@ class Run:
         "in_handler",
         "let_go",
         "renew_until",
+        "renewed",
         "slot",
         "started",
         "stop",
@@ -43,11 +50,13 @@ class Run:
         "timeout",
     )
 
-    def __init__(self, claim: Claim, task: AnyTask, claimed: float) -> None:
+    def __init__(self, claim: Claim, task: AnyTask, asked: float, claimed: float) -> None:
         self.claim = claim
         self.task = task
         self.claimed = claimed
         """Monotonic time of the claim."""
+        self.renewed = asked
+        """Monotonic time at which its lease was last asked for, at the claim or to be extended."""
         self.started = 0.0
         """Monotonic time at which a slot took it; 0 while it is buffered."""
         self.ended = 0.0

@@ -15,7 +15,7 @@ import anyio.to_process
 import anyio.to_thread
 
 from qengine import codec
-from qengine.backends.protocol import Lease, QueueBackend, Settlement
+from qengine.backends.protocol import Claim, Lease, QueueBackend, Settlement
 from qengine.context import JobContext
 from qengine.errors import BackendUnavailable, LeaseLost, PayloadError
 from qengine.failure import describe, group, traceback_text
@@ -23,7 +23,7 @@ from qengine.job import DeadReason, Status
 from qengine.outcomes import Cancel, Discard, Outcome, RetryAfter, Snooze
 from qengine.worker.options import Rules
 from qengine.worker.process import call_by_name
-from qengine.worker.run import Run, Stop
+from qengine.worker.run import Run, Stop, about
 
 log = logging.getLogger("qengine.worker")
 
@@ -43,12 +43,14 @@ class Runner:
         engine: Any,
         concurrency: int,
         started: Callable[[Run], None],
+        paused: Callable[[], None],
     ) -> None:
         self._backend = backend
         self._rules = rules
         self._worker = worker
         self._engine = engine
         self._started = started
+        self._paused = paused
         self._threads = anyio.CapacityLimiter(concurrency)
         self._processes = anyio.CapacityLimiter(concurrency)
 
@@ -143,9 +145,13 @@ class Runner:
         # The transaction completed the job and raised the token by one: the result is stored under that.
         try:
             if not await self._backend.store_result(Lease(claim.id, claim.token + 1), result):
-                log.warning("job %s (%s) was taken up again before its result was stored", claim.id, claim.type)
+                about(log, claim, self._worker).warning(
+                    "job %s (%s) was taken up again before its result was stored", claim.id, claim.type
+                )
         except BackendUnavailable as error:
-            log.warning("job %s (%s) is completed, but its result could not be stored: %s", claim.id, claim.type, error)
+            about(log, claim, self._worker).warning(
+                "job %s (%s) is completed, but its result could not be stored: %s", claim.id, claim.type, error
+            )
         return None
 
     def _stopped(self, run: Run) -> Settlement | None:
@@ -161,7 +167,9 @@ class Runner:
 
     def _failed(self, run: Run, error: BaseException) -> Settlement | None:
         if self._is_completed(run):
-            log.error("job %s (%s) failed after its transaction had completed it", run.claim.id, run.claim.type, exc_info=error)
+            about(log, run.claim, self._worker).error(
+                "job %s (%s) failed after its transaction had completed it", run.claim.id, run.claim.type, exc_info=error
+            )
             return None
         text = traceback_text(error, TRACEBACK_LIMIT)
         if not isinstance(error, Exception):
@@ -193,7 +201,9 @@ class Runner:
 
     def _buried(self, run: Run, reason: DeadReason, error: BaseException, *, spent: bool = True) -> Settlement | None:
         if self._is_completed(run):
-            log.error("job %s (%s) is completed, but its result cannot be stored: %s", run.claim.id, run.claim.type, error)
+            about(log, run.claim, self._worker).error(
+                "job %s (%s) is completed, but its result cannot be stored: %s", run.claim.id, run.claim.type, error
+            )
             return None
         line = describe(error)
         return Settlement(
@@ -211,13 +221,15 @@ class Runner:
     async def _signalled(self, run: Run, outcome: Outcome) -> Settlement | None:
         claim = run.claim
         if self._is_completed(run):
-            log.error("job %s (%s) raised %r after its transaction had completed it", claim.id, claim.type, outcome)
+            about(log, claim, self._worker).error(
+                "job %s (%s) raised %r after its transaction had completed it", claim.id, claim.type, outcome
+            )
             return None
         if isinstance(outcome, Snooze):
             return Settlement(claim.id, claim.token, Status.PENDING, delay=outcome.seconds, spent=False)
         if isinstance(outcome, RetryAfter):
             if outcome.pause_type:
-                await self._pause_type(claim.type, outcome.seconds)
+                await self._pause_type(claim, outcome.seconds)
             return Settlement(claim.id, claim.token, Status.PENDING, delay=outcome.seconds, spent=False, error=str(outcome))
         if isinstance(outcome, Discard):
             return self._buried(run, DeadReason.DISCARDED, outcome)
@@ -225,11 +237,13 @@ class Runner:
             return Settlement(claim.id, claim.token, Status.CANCELLED, error=describe(outcome))
         return self._failed(run, outcome)
 
-    async def _pause_type(self, name: str, seconds: float) -> None:
+    async def _pause_type(self, claim: Claim, seconds: float) -> None:
         try:
-            await self._backend.pause("type", name, seconds)
+            await self._backend.pause("type", claim.type, seconds)
         except BackendUnavailable as error:
-            log.warning("type %s could not be paused for %g s: %s", name, seconds, error)
+            about(log, claim, self._worker).warning("type %s could not be paused for %g s: %s", claim.type, seconds, error)
+        else:
+            self._paused()
 
     def _is_own(self, run: Run) -> bool:
         """Whether a LeaseLost that came out of the handler is about this very run."""

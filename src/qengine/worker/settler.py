@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from qengine.backends.protocol import Lease, QueueBackend, Settlement
+from qengine.context import JobLogger
 from qengine.errors import BackendUnavailable
 from qengine.worker.contact import Contact
-from qengine.worker.run import Run
+from qengine.worker.run import Run, about
 from qengine.worker.supervisor import Backoff
 
 log = logging.getLogger("qengine.worker")
@@ -96,7 +97,9 @@ class Settler:
                 await asyncio.sleep(pause)
             except Exception as error:
                 if len(batch) == 1:
-                    log.exception("how job %s ended cannot be written down; it runs again when its lease ends", batch[0].id)
+                    self._log_of(batch[0]).exception(
+                        "how job %s ended cannot be written down; it runs again when its lease ends", batch[0].id
+                    )
                     return [Lease(batch[0].id, batch[0].token)]
                 log.warning("a batch of %d settlements was refused (%s); they are written in halves", len(batch), error)
                 middle = len(batch) // 2
@@ -106,12 +109,17 @@ class Settler:
                 # Of a write that was repeated, what does not apply any more has most likely applied the first time.
                 return [] if backoff.tries else lost
 
+    def _log_of(self, settlement: Settlement) -> JobLogger:
+        run = self._writing_runs[self._writing.index(settlement)]
+        return about(log, run.claim, self._worker)
+
     def _report(self, lost: Sequence[Lease], count: int, *, repeated: bool) -> None:
         if lost:
             # After an outage the write before may have been the one that applied: its reply was lost, not its effect.
             level = logging.INFO if repeated else logging.WARNING
             ids = sorted(lease.id for lease in lost)
-            log.log(level, "%d of %d jobs were no longer ours when they ended: %s", len(ids), count, ids[:20])
+            text = "%d of %d jobs were no longer ours when they ended: %s"
+            log.log(level, text, len(ids), count, ids[:20], extra={"worker": self._worker})
 
     def _done(self, lost: Sequence[Lease]) -> None:
         written, self._writing = self._writing, []

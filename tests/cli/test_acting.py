@@ -117,7 +117,7 @@ def test_requeue_all(cli: Cli) -> None:
     assert cli.inside("requeue", "--all").stdout == "0 jobs requeued\n"
 
 
-@pytest.mark.parametrize("command", ["requeue", "cancel"])
+@pytest.mark.parametrize("command", ["requeue", "cancel", "delete"])
 def test_nothing_named_is_refused(cli: Cli, command: str) -> None:
     job_id = cli.enqueue("add", {"a": 1})
     assert "which jobs?" in cli.fails(command, code=2)
@@ -127,17 +127,17 @@ def test_nothing_named_is_refused(cli: Cli, command: str) -> None:
     assert cli.job(job_id).status == "pending"
 
 
-@pytest.mark.parametrize("command", ["requeue", "cancel"])
+@pytest.mark.parametrize("command", ["requeue", "cancel", "delete"])
 def test_a_filter_that_matches_nothing_is_told_by_the_exit_code(cli: Cli, command: str) -> None:
-    assert cli.inside(command, "--type", "unheard-of", code=1).stdout.startswith("0 jobs ")
+    assert cli.inside(command, "--type", "unheard-of", "--yes", code=1).stdout.startswith("0 jobs ")
 
 
 def test_cancel(cli: Cli) -> None:
     first, second, later = cli.enqueue("add", {"a": 1}), cli.enqueue("other"), cli.enqueue("other", delay=60)
     assert cli.json("cancel", first) == {"cancelled": 1}
     assert cli.inside("cancel", first, code=1).stderr == f"qengine: job {first} is cancelled and was not cancelled\n"
-    assert cli.json("cancel", "--type", "other", "--queue", "mail", code=1) == {"cancelled": 0}
-    assert cli.inside("cancel", "--all").stdout == "2 jobs cancelled\n"
+    assert cli.json("cancel", "--type", "other", "--queue", "mail", "--yes", code=1) == {"cancelled": 0}
+    assert cli.inside("cancel", "--all", "--yes").stdout == "2 jobs cancelled\n"
     assert [cli.job(i).status for i in (first, second, later)] == ["cancelled"] * 3
 
 

@@ -1,17 +1,22 @@
 """What goes wrong is one line with a remedy and an exit code: never a traceback, never a password."""
 
+import itertools
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import Cli
+from typer.main import get_command
 
 import qengine.cli
 from qengine import BackendUnavailable, QEngineError
 from qengine.cli import errors
+from qengine.cli.app import app
 from qengine.cli.errors import ExitCode, report, without_passwords
 
 
@@ -93,12 +98,16 @@ def test_a_server_that_is_not_there(cli: Cli) -> None:
     assert "cr@et" not in cli.fails("stats", "--dsn", f"postgresql://me:se/cr@et@127.0.0.1:{port}/app", code=2)
 
 
-@pytest.mark.parametrize("command", [["stats"], ["jobs"], ["show", 1], ["enqueue", "t"], ["requeue", 1], ["cancel", "--all"]])
+@pytest.mark.parametrize(
+    "command", [["stats"], ["jobs"], ["show", 1], ["enqueue", "t"], ["requeue", 1], ["cancel", "--all", "--yes"]]
+)
 def test_a_folder_that_is_not_there(cli: Cli, command: list[object]) -> None:
     assert "/no/such/folder" in cli.fails(*command, "--dsn", "sqlite:////no/such/folder/app.db", code=2)
 
 
-@pytest.mark.parametrize("command", [["stats"], ["jobs"], ["show", 1], ["enqueue", "t"], ["requeue", 1], ["cancel", "--all"]])
+@pytest.mark.parametrize(
+    "command", [["stats"], ["jobs"], ["show", 1], ["enqueue", "t"], ["requeue", 1], ["cancel", "--all", "--yes"]]
+)
 def test_a_file_without_a_schema(cli: Cli, command: list[object]) -> None:
     assert "qengine migrate" in cli.fails(*command, "--dsn", "sqlite:///fresh.db", code=4)
 
@@ -161,8 +170,22 @@ def test_the_documentation_names_every_exit_code_and_command() -> None:
     assert {int(code) for code in ExitCode} == {
         int(n) for row in re.findall(r"^\| ([\d, ]+) \|", text, re.M) for n in row.split(",")
     } - {143}
-    for command in ("worker", "stats", "jobs", "show", "enqueue", "requeue", "cancel", "migrate", "demo"):
-        assert f"`qengine {command}" in text
+    told = {name for row in re.findall(r"^\| `qengine .*?`(?:, `qengine .*?`)* \|", text, re.M) for name in _names(row)}
+    assert told == set(_commands(get_command(app)))
+
+
+def _names(row: str) -> list[str]:
+    """The commands at the head of a row of the table, without what they take: lower-case words say which it is."""
+    return [
+        " ".join(itertools.takewhile(re.compile("[a-z]+$").match, name.split())) for name in re.findall("`qengine ([^`]*)", row)
+    ]
+
+
+def _commands(group: Any, prefix: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        yield prefix + name
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def test_a_defect_is_one_line_that_says_where(capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,10 +238,13 @@ def test_an_interrupted_command(cli: Cli) -> None:
 
 
 def test_the_command_uses_what_is_public() -> None:
-    public = {"qengine", "qengine.backends", "qengine.backends.protocol"}
-    for file in Path(qengine.cli.__file__).parent.glob("*.py"):
-        imported = set(re.findall(r"^(?:from|import) (qengine\S*)", file.read_text(), re.MULTILINE))
-        assert {name for name in imported if not name.startswith("qengine.cli")} <= public, file.name
+    """Its modules work with what an application may use too, and reach into no object."""
+    public = {"qengine", "qengine.backends.protocol", "qengine.logs", "qengine.metrics", "qengine.probes", "qengine.web"}
+    for file in Path(qengine.cli.__file__).parent.rglob("*.py"):
+        source = file.read_text()
+        imported = set(re.findall(r"^ *(?:from|import) (qengine\S*)", source, re.MULTILINE))
+        assert {name for name in imported if not name.startswith("qengine.cli")} <= public | {"qengine.engine.health"}, file.name
+        assert not re.findall(r"\bengine\._\w+", source), file.name
 
 
 def test_the_module_is_the_command(cli: Cli) -> None:

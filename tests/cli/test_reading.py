@@ -91,7 +91,7 @@ def test_jobs_for_people(cli: Cli) -> None:
 def test_show_tells_the_history(cli: Cli) -> None:
     job_id = cli.dead()
     shown = cli.json("show", job_id)
-    assert list(shown) == [*JOB_KEYS, "errors"]
+    assert list(shown) == [*JOB_KEYS, "errors", "actions"]
     assert (shown["status"], shown["dead_reason"]) == ("dead", "exhausted")
     (error,) = shown["errors"]
     assert list(error) == ["job_id", "attempt", "worker", "started_at", "ended_at", "error", "traceback"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from qengine.cli import act, demo, read, torture, worker
+from qengine.cli import act, bulk, dead, demo, lanes, look, read, schedules, torture, worker
 from qengine.cli.errors import EPILOG, ExitCode, report
 
 app = typer.Typer(
@@ -36,11 +36,38 @@ def root(
         raise typer.Exit(ExitCode.USAGE)
 
 
-for command in (worker.worker, read.stats, read.jobs, read.show, act.enqueue, act.requeue, act.cancel, act.migrate, demo.demo):
-    app.command(epilog=EPILOG)(command)
+LOOK, ACT, RUN = "Look", "Act", "Run and set up"
+COMMANDS: Mapping[str, Sequence[Callable[..., Any]]] = {
+    LOOK: (read.stats, read.jobs, read.show, look.workers, look.pauses, look.audit),
+    ACT: (act.enqueue, act.amend, bulk.requeue, bulk.cancel, bulk.delete, bulk.prune, lanes.pause, lanes.resume),
+    RUN: (worker.worker, act.migrate, demo.demo),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(epilog=EPILOG, rich_help_panel=panel)(command)
+
+
+def group(listing: Callable[..., None], commands: Mapping[str, Callable[..., Any]]) -> None:
+    """A command that lists when it is called alone, and has commands of its own."""
+    made = typer.Typer(name=listing.__name__, epilog=EPILOG, help=listing.__doc__, rich_markup_mode="rich")
+    made.callback(invoke_without_command=True)(listing)
+    for verb, command in commands.items():
+        made.command(verb, epilog=EPILOG)(command)
+    app.add_typer(made, rich_help_panel=LOOK)
+
+
+group(dead.dead, {"requeue": dead.dead_requeue})
+group(
+    schedules.schedules,
+    {"pause": schedules.pause_schedule, "resume": schedules.resume_schedule, "run": schedules.run_schedule},
+)
 
 # It reads its own options, --help among them.
-app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(torture.torture)
+app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    rich_help_panel=RUN,
+)(torture.torture)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

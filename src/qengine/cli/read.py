@@ -1,4 +1,4 @@
-"""The commands that only look: `stats`, `jobs`, `show`."""
+"""The commands that look at jobs: `stats`, `jobs`, `show`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,46 @@ from typing import Annotated, Any
 
 import typer
 
-from qengine import Engine, Job, JobError, Stats, Status
-from qengine.cli.options import AsJson, Dsn, QueueName, Statuses, TypeName, Where
+from qengine import AuditEntry, Engine, Job, JobError, Pause, Stats, Status
+from qengine.cli.look import entries_table, entry_document, until
+from qengine.cli.options import (
+    AsJson,
+    CreatedAfter,
+    CreatedBefore,
+    Dsn,
+    ErrorGroup,
+    Limit,
+    OneId,
+    QueueName,
+    Statuses,
+    Text,
+    TypeName,
+    Where,
+)
 from qengine.cli.output import console, job_document, print_json, table
+from qengine.cli.selection import conditions_of, resolved
 from qengine.cli.target import run
 from qengine.cli.text import clean, counted, duration, moment, one_line, pretty, relative
 
 _ERROR_WIDTH = 60
+_ACTIONS = 20
+"""Actions on a job that are shown, the latest."""
 
 
 def stats(where: Where = None, dsn: Dsn = None, as_json: AsJson = False) -> None:
     """Count the jobs by type and status, and what nobody handles."""
 
-    async def read(engine: Engine) -> Stats:
-        return await engine.stats()
+    async def read(engine: Engine) -> tuple[Stats, list[Pause]]:
+        return await engine.stats(), await engine.pauses()
 
-    found = run(where or dsn, read)
+    found, pauses = run(where or dsn, read)
     if as_json:
         print_json(found)
     else:
-        _print_stats(found)
+        _print_stats(found, pauses)
 
 
-def _print_stats(found: Stats) -> None:
+def _print_stats(found: Stats, pauses: list[Pause]) -> None:
     statuses = [str(status) for status in Status]
     rows = [[name, *(counts[s] for s in statuses), _average(found, name)] for name, counts in sorted(found.by_type.items())]
     out = console()
@@ -43,6 +60,8 @@ def _print_stats(found: Stats) -> None:
     out.print(f"\n{counted(found.workers, 'live worker')}; {oldest}")
     for name, count in sorted(found.unhandled.items()):
         out.print(clean(f"no live worker handles {name}: {counted(count, 'job')} waiting"))
+    for pause in pauses:
+        out.print(clean(f"the {pause.kind} {pause.name} is paused until {until(pause)}"))
 
 
 def _average(found: Stats, name: str) -> str:
@@ -55,18 +74,34 @@ def jobs(
     status: Statuses = None,
     type: TypeName = None,
     queue: QueueName = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 50,
+    error: ErrorGroup = None,
+    text: Text = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    limit: Limit = 50,
     after: Annotated[int | None, typer.Option(help="Only jobs past this id: the next page.", show_default=False)] = None,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="Against the order of the ids.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs in the order of their ids."""
+    """List jobs in the order of their ids; with --text, the newest first."""
+    conditions = conditions_of(
+        status=status,
+        type=type,
+        queue=queue,
+        error=error,
+        text=text,
+        created_after=created_after,
+        created_before=created_before,
+    )
 
-    async def read(engine: Engine) -> list[Job[Any]]:
-        return await engine.jobs(status=status, type=type, queue=queue, limit=limit, after=after, newest_first=newest_first)
+    async def read(engine: Engine) -> tuple[list[Job[Any]], int | None]:
+        chosen = await resolved(engine, conditions)
+        if text:
+            return await _search(engine, chosen, limit, after)
+        found = await engine.jobs(**chosen, limit=limit, after=after, newest_first=newest_first)
+        return found, found[-1].id if len(found) == limit else None
 
-    found = run(where or dsn, read)
-    more = found[-1].id if len(found) == limit else None
+    found, more = run(where or dsn, read)
     if as_json:
         print_json({"jobs": [job_document(job) for job in found], "after": more})
         return
@@ -74,6 +109,17 @@ def jobs(
     out.print(table(_JOB_COLUMNS, map(_job_row, found), right=["id", "priority"]))
     if more is not None:
         out.print(f"\nthe next page: --after {more}")
+
+
+async def _search(engine: Engine, chosen: dict[str, Any], limit: int, after: int | None) -> tuple[list[Job[Any]], int | None]:
+    """Search on until there are `limit` jobs or all has been looked through; and where to go on."""
+    found: list[Job[Any]] = []
+    while True:
+        page = await engine.search(**chosen, limit=limit - len(found), after=after)
+        found += page.jobs
+        after = page.after
+        if after is None or len(found) == limit:
+            return found, after
 
 
 _JOB_COLUMNS = ["id", "type", "queue", "status", "priority", "attempts", "when", "last error"]
@@ -94,24 +140,21 @@ def _when(job: Job[Any]) -> str:
     return f"ended {relative(job.completed_at)}"
 
 
-def show(
-    id: Annotated[int, typer.Argument(metavar="ID", help="The job's id.", show_default=False)],
-    dsn: Dsn = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show one job: its state, payload, result, and the history of its errors."""
+def show(id: OneId, dsn: Dsn = None, as_json: AsJson = False) -> None:
+    """Show one job: its state, payload, result, the history of its errors, and what was done to it by hand."""
 
-    async def read(engine: Engine) -> tuple[Job[Any], list[JobError]]:
-        return await engine.job(id), await engine.errors(id)
+    async def read(engine: Engine) -> tuple[Job[Any], list[JobError], list[AuditEntry]]:
+        return await engine.job(id), await engine.errors(id), await engine.audit_trail(_ACTIONS, id)
 
-    job, errors = run(dsn, read)
+    job, errors, actions = run(dsn, read)
     if as_json:
-        print_json({**job_document(job), "errors": [dataclasses.asdict(error) for error in errors]})
+        more = {"errors": [dataclasses.asdict(e) for e in errors], "actions": [entry_document(e) for e in actions]}
+        print_json({**job_document(job), **more})
     else:
-        _print_job(job, errors)
+        _print_job(job, errors, actions)
 
 
-def _print_job(job: Job[Any], errors: list[JobError]) -> None:
+def _print_job(job: Job[Any], errors: list[JobError], actions: list[AuditEntry]) -> None:
     out = console()
     out.print(table(["job", str(job.id)], _facts(job)))
     for title, value in (("payload", job.payload), ("checkpoint", job.checkpoint), ("result", job.result)):
@@ -125,6 +168,11 @@ def _print_job(job: Job[Any], errors: list[JobError]) -> None:
         if errors[-1].traceback:
             out.print("\nlast traceback", style="bold")
             out.print(clean(errors[-1].traceback), soft_wrap=True)
+    if actions:
+        out.print("\ndone by hand", style="bold")
+        out.print(entries_table(actions))
+    if job.status is Status.DEAD:
+        out.print(f"\nchange its payload: qengine amend {job.id} KEY=VALUE; run it again: qengine requeue {job.id}")
 
 
 def _facts(job: Job[Any]) -> Iterator[tuple[str, object]]:

@@ -13,8 +13,6 @@ from types import ModuleType
 from typing import TypeVar
 
 from qengine import Engine
-from qengine.backends import open_backend
-from qengine.backends.protocol import QueueBackend
 from qengine.cli.errors import CommandError
 
 T = TypeVar("T")
@@ -45,11 +43,6 @@ def find_engine(where: str | None) -> Engine:
     if ":" not in where:
         raise CommandError(f"{where} is neither a database URL nor module:engine; for an SQLite file write sqlite:///{where}")
     return load_engine(where)
-
-
-def backend_of(engine: Engine) -> QueueBackend:
-    """A backend of its own on the engine's database, not open yet, whatever schema is there."""
-    return open_backend(engine._url, engine._settings, engine._backend_options)
 
 
 def load_engine(target: str) -> Engine:

@@ -253,7 +253,7 @@ async def test_an_edited_row_hurts_nobody_else(
 
 
 async def test_counters_at_their_end_do_not_stop_the_taking_over(url: str) -> None:
-    async with Engine(url) as engine, database(url) as conn:
+    async with Engine(url, lease=0.5) as engine, database(url) as conn:
         job = await engine.enqueue("a")
         past = "1" if url.startswith("sqlite") else "'2001-01-01 00:00:00+00'"
         await conn.execute(

@@ -8,7 +8,7 @@ import re
 import time
 
 from anyio.to_thread import run_sync
-from tenacity import wait_exponential_jitter, wait_fixed
+from tenacity import wait_exponential, wait_fixed, wait_random
 
 from email_pipeline import mail, store, web
 from email_pipeline.settings import settings
@@ -20,7 +20,7 @@ PAGE = 10
 """Prospects that the CRM takes at a time."""
 
 # Real applications wait minutes between attempts and keep the lease at its 60 s. A demonstration has no time for that.
-engine = Engine(settings.database, lease=5, max_attempts=5, retry=wait_exponential_jitter(initial=0.5, max=4, jitter=0.5))
+engine = Engine(settings.database, lease=5, max_attempts=5, retry=wait_exponential(multiplier=0.5, max=4) + wait_random(0, 0.5))
 database = store.Store(settings.database)
 pages = settings.folder / "pages"
 

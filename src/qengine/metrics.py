@@ -18,7 +18,7 @@ from qengine.engine import Engine
 from qengine.engine.counts import SHARE, Counts, Glance
 from qengine.errors import ConfigurationError
 from qengine.job import Status
-from qengine.worker.tally import Histogram, Tally
+from qengine.worker.tally import Ended, Histogram, Tally, TypeTally
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry
@@ -32,6 +32,9 @@ except ModuleNotFoundError as missing:
     if missing.name != "prometheus_client":
         raise
     raise ConfigurationError("metrics need prometheus-client: pip install 'qengine[metrics]'") from missing
+
+STEADY: tuple[Ended, ...] = ("completed", "failed", "dead")
+"""Outcomes that are told of every type though they never happened: a counter that begins at 1 does not seem to have grown."""
 
 
 class Collector(BaseCollector):
@@ -54,11 +57,11 @@ class Collector(BaseCollector):
 
     def describe(self) -> Iterable[Metric]:
         """The metrics without values; so that a registry notices when an engine is registered twice."""
-        return [*_work(Tally()), *(_stored(Counts(), Glance()) if self._database else ())]
+        return [*_work(Tally(), (), 0), *(_stored(Counts(), Glance()) if self._database else ())]
 
     def collect(self) -> Iterable[Metric]:
         """The metrics as they stand."""
-        yield from _work(self._engine.totals())
+        yield from _work(self._engine.totals(), self._engine.registry.names, self._engine.events_dropped)
         if self._database:
             try:
                 stored = self.look()
@@ -107,8 +110,8 @@ def page(engine: Engine) -> Callable[[str], tuple[bytes, str]]:
     return answer
 
 
-def _work(total: Tally) -> Iterator[Metric]:
-    """What the workers of this process did and do."""
+def _work(total: Tally, types: Iterable[str], dropped: int) -> Iterator[Metric]:
+    """What the workers of this process did and do. The types that it could run are there from the start, with zeros."""
     info = Gauge("qengine_build_info", "The release of qengine; always 1.", labels=["version"])
     info.add_metric([version("qengine")], 1)
     ran = Histograms("qengine_run_seconds", "How long runs of jobs took, by how they ended.", labels=["type", "outcome"])
@@ -120,10 +123,13 @@ def _work(total: Tally) -> Iterator[Metric]:
     )
     loops = Counter("qengine_crash_loops", "Jobs that are dead because they crashed too often.", labels=["type"])
     batches = Histograms("qengine_settle_batch_jobs", "How many outcomes were written to the database at once.")
+    missed = Counter("qengine_events_dropped", "Events that hooks have missed because they were too slow.", value=dropped)
     lag = Gauge("qengine_event_loop_lag_seconds", "By how much the event loop was late, the worst of the last ten seconds.")
 
-    for kind, did in sorted(total.types.items()):
-        for outcome, runs in sorted(did.ended.items()):
+    for kind in sorted({*total.types, *types}):
+        did = total.types.get(kind) or TypeTally()
+        for outcome in (*STEADY, *sorted(did.ended.keys() - set(STEADY))):
+            runs = did.of(outcome)
             ran.add_metric([kind, outcome], _buckets(runs), runs.sum)
             ended.add_metric([kind, outcome], runs.count)
         waited.add_metric([kind], _buckets(did.waits), did.waits.sum)
@@ -133,7 +139,7 @@ def _work(total: Tally) -> Iterator[Metric]:
     batches.add_metric([], _buckets(total.batches), total.batches.sum)
     if total.loop_lag is not None:
         lag.add_metric([], total.loop_lag)
-    yield from (info, ran, waited, ended, lost, taken, loops, batches, lag)
+    yield from (info, ran, waited, ended, lost, taken, loops, batches, missed, lag)
 
 
 def _buckets(histogram: Histogram) -> list[tuple[str, float]]:

@@ -82,8 +82,8 @@ async def test_a_lease_keeper_that_has_stopped_is_seen(url: str) -> None:
 async def test_a_loop_that_was_cancelled_is_seen(url: str) -> None:
     async with app(url) as engine, working(engine) as worker:
         for name in ("fetching", "retention"):  # these may end, but not so
-            worker._loops[name].cancel()
-        await until(lambda: all(worker._loops[name].done() for name in ("fetching", "retention")))
+            await worker._loops.end(name)
+        await until(lambda: not all(worker.loops.values()))
         assert {name for name, alive in worker.loops.items() if not alive} == {"fetching", "retention"}
         assert not (await engine.health()).ok
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qengine.cli import act, bulk, dead, demo, lanes, look, read, schedules, torture, worker
+from qengine.cli import act, bulk, dead, demo, doctor, lanes, look, read, schedules, tail, torture, web, worker
 from qengine.cli.errors import EPILOG, ExitCode, report
 
 app = typer.Typer(
@@ -38,9 +38,9 @@ def root(
 
 LOOK, ACT, RUN = "Look", "Act", "Run and set up"
 COMMANDS: Mapping[str, Sequence[Callable[..., Any]]] = {
-    LOOK: (read.stats, read.jobs, read.show, look.workers, look.pauses, look.audit),
+    LOOK: (read.stats, read.jobs, read.show, look.workers, look.pauses, look.audit, tail.tail, doctor.doctor),
     ACT: (act.enqueue, act.amend, bulk.requeue, bulk.cancel, bulk.delete, bulk.prune, lanes.pause, lanes.resume),
-    RUN: (worker.worker, act.migrate, demo.demo),
+    RUN: (worker.worker, web.web, act.migrate, demo.demo),
 }
 for panel, commands in COMMANDS.items():
     for command in commands:

@@ -39,7 +39,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Se
 
 def print_json(value: Any) -> None:
     """One JSON document in ASCII, so that it passes through any pipe."""
-    print(json.dumps(value, indent=2, default=_plain))
+    print(json.dumps(value, indent=2, default=plain))
 
 
 def job_document(job: Job[Any]) -> dict[str, Any]:
@@ -47,7 +47,8 @@ def job_document(job: Job[Any]) -> dict[str, Any]:
     return {key: getattr(job, key) for key in JOB_KEYS}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON does not know by itself, in what it does."""
     if isinstance(value, dt.datetime):
         return value.isoformat()
     if isinstance(value, Mapping):

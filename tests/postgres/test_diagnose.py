@@ -28,9 +28,10 @@ CHECKS = ["schema", "server", "durability", "clock", "connections", "freeze", "t
 CHECKS += ["autovacuum", "indexes", "leases", "due", "unhandled"]
 
 
-async def told(backend: PostgresBackend, check: str) -> list[Finding]:
+async def told(backend: PostgresBackend, check: str) -> Finding:
     """What is found by one check."""
-    return [finding for finding in await backend.diagnose() if finding.check == check]
+    [found] = [finding for finding in await backend.diagnose() if finding.check == check]
+    return found
 
 
 async def test_a_sound_database(opened: Open, sql: asyncpg.Connection) -> None:
@@ -43,46 +44,46 @@ async def test_a_sound_database(opened: Open, sql: asyncpg.Connection) -> None:
     assert "9 are there" in next(finding.text for finding in found if finding.check == "indexes")
     assert "qengine_jobs" in next(finding.text for finding in found if finding.check == "size")
     fsync = await sql.fetchval("SHOW fsync")
-    assert [finding.level for finding in await told(backend, "durability")] == ["ok" if fsync == "on" else "problem"]
+    assert (await told(backend, "durability")).level == ("ok" if fsync == "on" else "problem")
 
 
 async def test_no_schema_and_a_newer_one(opened: Open, sql: asyncpg.Connection) -> None:
     backend = await opened(migrate=False)
-    found = await backend.diagnose()
-    assert [finding.check for finding in found] == CHECKS[:8]
-    assert (found[0].level, found[0].remedy) == ("problem", "run `qengine migrate`")
+    [found] = await backend.diagnose()
+    assert (found.check, found.level, found.remedy) == ("schema", "problem", "run `qengine migrate`")
     await backend.migrate()
     await sql.execute("UPDATE qengine_meta SET value = '999'")
-    [newer] = await told(backend, "schema")
+    newer = await told(backend, "schema")
     assert (newer.level, "upgrade qengine" in newer.remedy) == ("problem", True)
 
 
 async def test_indexes_that_are_missing_broken_or_in_vain(backend: PostgresBackend, sql: asyncpg.Connection) -> None:
     await sql.execute("DROP INDEX qengine_jobs_due; CREATE INDEX mine ON qengine_jobs (timeout)")
     await sql.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'qengine_jobs_lease'::regclass")
-    found = {(finding.level, finding.text.split(" on ")[0].split(" is ")[0]) for finding in await told(backend, "indexes")}
-    assert found == {("problem", "missing: qengine_jobs_due"), ("problem", "qengine_jobs_lease"), ("warning", "mine")}
+    found = await told(backend, "indexes")
+    assert found.level == "problem"
+    for text in ("missing: qengine_jobs_due;", "qengine_jobs_lease is not valid", "mine on qengine_jobs is none of qengine's"):
+        assert text in found.text
 
 
 async def test_a_table_that_is_kept_from_its_vacuum(backend: PostgresBackend, sql: asyncpg.Connection) -> None:
     await sql.execute("ALTER TABLE qengine_errors SET (autovacuum_enabled = off)")
     await sql.execute("ALTER TABLE qengine_jobs RESET (autovacuum_vacuum_scale_factor)")
     found = await told(backend, "autovacuum")
-    assert [(finding.level, finding.remedy.split(" (")[0]) for finding in found] == [
-        ("problem", "ALTER TABLE qengine_errors RESET"),
-        ("warning", "ALTER TABLE qengine_jobs SET"),
-    ]
+    assert found.level == "problem"
+    assert found.text.startswith("autovacuum is switched off for qengine_errors; autovacuum comes to qengine_jobs only when 20%")
+    assert "ALTER TABLE qengine_errors RESET" in found.remedy
 
 
 @pytest.mark.parametrize("pins", [True, False])
 async def test_a_forgotten_transaction(
     backend: PostgresBackend, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, pins: bool
 ) -> None:
-    assert [finding.level for finding in await told(backend, "transactions")] == ["ok"]
+    assert (await told(backend, "transactions")).level == "ok"
     monkeypatch.setattr(findings, "OPEN", 0.0)
     async with sql.transaction(isolation="repeatable_read" if pins else "read_committed"):
         await sql.execute("SET LOCAL application_name = 'forgetful'; SELECT count(*) FROM qengine_jobs")
-        [found] = await told(backend, "transactions")
+        found = await told(backend, "transactions")
         assert found.level == "warning"
         assert f"pid {sql.get_server_pid()} of forgetful" in found.text
         assert ("vacuumed" in found.text) == pins
@@ -108,7 +109,7 @@ async def test_a_session_that_waits(
             await sql.execute("SELECT pg_advisory_xact_lock(7)")
             waiting = asyncio.ensure_future(other.fetchval("SELECT pg_advisory_lock(7)"))
             async with asyncio.timeout(20):
-                while (found := (await told(backend, "locks"))[0]).level == "ok":
+                while (found := await told(backend, "locks")).level == "ok":
                     pass
             assert f"held by pid {sql.get_server_pid()}" in found.text
         await waiting
@@ -122,11 +123,11 @@ async def test_what_upkeep_has_left_lying(opened: Open) -> None:
     await start_one(backend, NewJob("held"))
     await backend.enqueue([NewJob("later", delay=30.0)])
     clock.advance(100)
-    assert [(await told(backend, check))[0].level for check in ("leases", "due")] == ["ok", "problem"]
+    assert [(await told(backend, check)).level for check in ("leases", "due")] == ["ok", "problem"]
     clock.advance(100)
-    assert [(await told(backend, check))[0].level for check in ("leases", "due", "unhandled")] == ["problem", "problem", "ok"]
+    assert [(await told(backend, check)).level for check in ("leases", "due", "unhandled")] == ["problem", "problem", "ok"]
     await backend.promote_due(10)
-    assert [(await told(backend, check))[0].level for check in ("due", "unhandled")] == ["ok", "warning"]
+    assert [(await told(backend, check)).level for check in ("due", "unhandled")] == ["ok", "warning"]
 
 
 async def test_who_may_see_little_is_told_the_rest(opened: Open, sql: asyncpg.Connection, postgres_url: str) -> None:
@@ -152,9 +153,9 @@ async def test_who_may_see_little_is_told_the_rest(opened: Open, sql: asyncpg.Co
 
 
 async def test_the_clock_of_this_machine(backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    [found] = await told(backend, "clock")
+    found = await told(backend, "clock")
     assert found.level == "ok"
     late = SimpleNamespace(now=lambda zone: dt.datetime.now(zone) - dt.timedelta(hours=3))
     monkeypatch.setattr("qengine.backends.postgres.diagnose.dt", SimpleNamespace(datetime=late, UTC=dt.UTC))
-    [found] = await told(backend, "clock")
+    found = await told(backend, "clock")
     assert (found.level, "3 h ahead of" in found.text) == ("warning", True)

@@ -27,7 +27,7 @@ class Diagnosis(Schema):
         try:
             await self.check_schema()
         except SchemaError as error:
-            return [findings.no_schema(str(error)), *await self._of_server(await self._facts())]
+            return [findings.no_schema(str(error))]
         latest = self._migrations[-1]
         facts = await self._facts()
         return [
@@ -51,10 +51,10 @@ class Diagnosis(Schema):
             findings.connections(facts.server),
             findings.freeze(facts.server),
             findings.transactions(await self._fetch("diagnose_sessions", longer=findings.OPEN)),
-            *([] if facts.server["standby"] else await self._of_wal()),
+            await self._of_wal(),
         ]
 
-    async def _of_wal(self) -> list[Finding]:
+    async def _of_wal(self) -> Finding:
         rows = await self._fetch("diagnose_wal")
         size = None
         if rows[0]["listable"]:
@@ -74,7 +74,7 @@ class Diagnosis(Schema):
 
     async def _measured(self, facts: findings.Facts, connection: Connection) -> list[Finding]:
         # Even the size of a table waits for whoever has locked it.
-        await connection.execute("SET LOCAL lock_timeout = '2s'")
+        await self._fetch_on(connection, "diagnose_patience")
         schema: dict[str, Any] = {"schema": self._options.schema}
         tables = await self._fetch_on(connection, "diagnose_tables", **schema)
         indexes = await self._fetch_on(connection, "diagnose_indexes", **schema)
@@ -82,8 +82,8 @@ class Diagnosis(Schema):
         unhandled = await self._fetch_on(connection, "unhandled", live_within=LIVE_WITHIN)
         return [
             findings.sizes(tables),
-            *findings.autovacuum(facts.server, tables),
-            *findings.indexes(indexes, self._needed_indexes()),
+            findings.autovacuum(facts.server, tables),
+            findings.indexes(indexes, self._needed_indexes()),
             findings.leases(jobs),
             findings.due(jobs),
             findings.unhandled([row["type"] for row in unhandled]),

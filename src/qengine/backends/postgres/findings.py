@@ -20,6 +20,14 @@ class Facts(NamedTuple):
     after: dt.datetime
 
 
+class Fault(NamedTuple):
+    """One of several things that a check can find wrong."""
+
+    level: Level
+    text: str
+    remedy: str
+
+
 MAINTAINED = 15
 """The oldest release of PostgreSQL that still got fixes when this was written."""
 SKEW = 5.0
@@ -151,20 +159,19 @@ def sizes(tables: Iterable[Row]) -> Finding:
     return Finding("size", "ok", "; ".join(told))
 
 
-def autovacuum(facts: Row, tables: Iterable[Row]) -> list[Finding]:
-    """Whether dead rows go away in time; all that is wrong, or that nothing is."""
-    check = "autovacuum"
-    found = []
+def autovacuum(facts: Row, tables: Iterable[Row]) -> Finding:
+    """Whether dead rows go away in time."""
+    found: list[Fault] = []
     for setting in ("autovacuum", "track_counts"):
         if facts[setting] != "on":
             text = f"{setting} is off: dead rows are never vacuumed away, and every claim gets slower"
-            found.append(Finding(check, "problem", text, f"ALTER SYSTEM SET {setting} = on; SELECT pg_reload_conf()"))
+            found.append(Fault("problem", text, f"ALTER SYSTEM SET {setting} = on; SELECT pg_reload_conf()"))
     for table in tables:
         name, rows, dead = table["name"], table["rows"], table["dead"]
         begins = table["threshold"] + table["scale_factor"] * rows
         if not table["autovacuum"]:
             text = f"autovacuum is switched off for {name}"
-            found.append(Finding(check, "problem", text, f"ALTER TABLE {name} RESET (autovacuum_enabled)"))
+            found.append(Fault("problem", text, f"ALTER TABLE {name} RESET (autovacuum_enabled)"))
         elif dead > max(DEAD, 3 * begins):
             when = "never" if table["vacuumed"] is None else f"at {table['vacuumed']:%Y-%m-%d %H:%M} UTC"
             text = (
@@ -173,46 +180,47 @@ def autovacuum(facts: Row, tables: Iterable[Row]) -> list[Finding]:
             remedy = (
                 f"VACUUM (ANALYZE) {name}, after ending long transactions; raise autovacuum_vacuum_cost_limit if it comes again"
             )
-            found.append(Finding(check, "warning", text, remedy))
+            found.append(Fault("warning", text, remedy))
         elif name == "qengine_jobs" and table["scale_factor"] > 0.1:
             text = f"autovacuum comes to {name} only when {table['scale_factor']:.0%} of it is dead"
-            found.append(Finding(check, "warning", text, f"ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0.02)"))
+            found.append(Fault("warning", text, f"ALTER TABLE {name} SET (autovacuum_vacuum_scale_factor = 0.02)"))
         if rows > DEAD and table["analyzed"] is None:
             text = f"{name} has never been analyzed: the planner knows nothing of it"
-            found.append(Finding(check, "warning", text, f"ANALYZE {name}"))
-    return found or [Finding(check, "ok", "autovacuum is on, and no table has more dead rows than it lets pile up")]
+            found.append(Fault("warning", text, f"ANALYZE {name}"))
+    return _all(found, "autovacuum") or Finding(
+        "autovacuum", "ok", "it is on, and no table has more dead rows than it lets pile up"
+    )
 
 
-def indexes(found: Sequence[Row], needed: Sequence[str]) -> list[Finding]:
+def indexes(found: Sequence[Row], needed: Sequence[str]) -> Finding:
     """Whether the indexes that this release needs are there and sound, and which others cost for nothing."""
-    check = "indexes"
     by_name = {index["name"]: index for index in found}
-    told = []
+    told: list[Fault] = []
     missing = sorted(set(needed) - set(by_name))
     if missing:
         remedy = "make them again, with CREATE INDEX CONCURRENTLY: `qengine migrate --sql` prints their statements"
-        told.append(Finding(check, "problem", f"missing: {', '.join(missing)}", remedy))
+        told.append(Fault("problem", f"missing: {', '.join(missing)}", remedy))
     for name, index in by_name.items():
         if not index["valid"]:
             text = f"{name} is not valid: its making was broken off, and no query uses it"
-            told.append(Finding(check, "problem", text, f"REINDEX INDEX CONCURRENTLY {name}"))
+            told.append(Fault("problem", text, f"REINDEX INDEX CONCURRENTLY {name}"))
         elif index["size"] > max(LARGE_INDEX, LARGE_ENTRY * index["entries"]):
             text = f"{name} takes {_size(index['size'])} for {index['entries']:,.0f} entries"
-            told.append(Finding(check, "warning", text, f"REINDEX INDEX CONCURRENTLY {name}"))
+            told.append(Fault("warning", text, f"REINDEX INDEX CONCURRENTLY {name}"))
         elif name not in needed and not index["is_unique"] and not index["scans"]:
             text = f"{name} on {index['on_table']} is none of qengine's and was never used; every write pays for it"
-            told.append(Finding(check, "warning", text, f"DROP INDEX CONCURRENTLY {name}"))
-    if told:
-        return told
+            told.append(Fault("warning", text, f"DROP INDEX CONCURRENTLY {name}"))
+    if (faults := _all(told, "indexes")) is not None:
+        return faults
     scans = {name: by_name[name]["scans"] for name in needed}
     most = max(needed, key=lambda name: scans[name])
-    return [Finding(check, "ok", f"all {len(needed)} are there and valid; the most used is {most} ({scans[most]:,} scans)")]
+    text = f"all {len(needed)} are there and valid; the most used is {most} ({scans[most]:,} scans)"
+    return Finding("indexes", "ok", text)
 
 
-def wal(rows: Sequence[Row], size: float | None) -> list[Finding]:
+def wal(rows: Sequence[Row], size: float | None) -> Finding:
     """How much write-ahead log is kept, and what keeps it; `size`: on disk, None where we may not look."""
-    check = "wal_size"
-    told = []
+    told: list[Fault] = []
     for slot in rows:
         if slot["slot"] is None:
             continue
@@ -220,20 +228,20 @@ def wal(rows: Sequence[Row], size: float | None) -> list[Finding]:
         about = f"replication slot {slot['slot']} ({user}) keeps {_size(slot['kept'])} of WAL"
         if slot["status"] in ("unreserved", "lost"):
             text = f"{about}, and the server has begun to take it away: its reader will have to start anew"
-            told.append(Finding(check, "problem", text, "make the replica anew, or raise max_slot_wal_keep_size"))
+            told.append(Fault("problem", text, "make the replica anew, or raise max_slot_wal_keep_size"))
         elif slot["kept"] > LARGE_WAL and not slot["active"]:
             remedy = f"SELECT pg_drop_replication_slot('{slot['slot']}'), unless its reader comes back soon"
-            told.append(Finding(check, "warning", about, remedy))
+            told.append(Fault("warning", about, remedy))
     if rows[0]["archiver_fails"]:
         text = "archiving fails: the WAL is kept until the disk is full"
-        told.append(Finding(check, "problem", text, "look at the server's log for the archive_command, and at pg_stat_archiver"))
+        told.append(Fault("problem", text, "look at the server's log for the archive_command, and at pg_stat_archiver"))
     if size is not None and size > max(LARGE_WAL, 3 * rows[0]["most"]):
         text = f"the WAL takes {_size(size)}, max_wal_size is {_size(rows[0]['most'])}"
-        told.append(Finding(check, "warning", text, "look for what keeps it: slots, a failing archiver, wal_keep_size"))
-    if told:
-        return told
+        told.append(Fault("warning", text, "look for what keeps it: slots, a failing archiver, wal_keep_size"))
+    if (faults := _all(told, "wal_size")) is not None:
+        return faults
     takes = "the WAL's size is hidden from this role (GRANT pg_monitor)" if size is None else f"the WAL takes {_size(size)}"
-    return [Finding(check, "ok", f"{takes}; no slot and no archiver holds it back")]
+    return Finding("wal_size", "ok", f"{takes}; no slot and no archiver holds it back")
 
 
 def leases(jobs: Row) -> Finding:
@@ -259,6 +267,15 @@ def unhandled(types: Sequence[str]) -> Finding:
         return Finding("unhandled", "ok", "every type in line is served by a live worker")
     text = f"jobs wait of types that no live worker of their queue serves: {_listed(types)}"
     return Finding("unhandled", "warning", text, "start a worker that has these tasks, and serves their queues")
+
+
+def _all(faults: Sequence[Fault], check: str) -> Finding | None:
+    """The faults that one check has found as one finding, the worst first; None when there are none."""
+    if not faults:
+        return None
+    ordered = sorted(faults, key=lambda fault: fault.level != "problem")
+    remedies = dict.fromkeys(fault.remedy for fault in ordered)
+    return Finding(check, ordered[0].level, "; ".join(fault.text for fault in ordered), "; ".join(remedies))
 
 
 def _start(workers: int, does: str) -> str:

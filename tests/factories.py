@@ -14,7 +14,7 @@ import asyncpg
 from qengine.backends.postgres.connection import TUNED
 from qengine.testing import BackendFactory
 
-CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "--")
+CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "SET", "--")
 
 
 class SQLiteFactory(BackendFactory):

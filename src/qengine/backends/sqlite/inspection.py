@@ -66,8 +66,8 @@ class Inspection(Core):
             return None
         values = {
             "ended": rows.as_json([status for status in statuses if status in (Status.DEAD, Status.CANCELLED)]),
-            "running": Status.PROCESSING in statuses,
-            "waiting": Status.PENDING in statuses or Status.FAILED in statuses,
+            "running": "[1]" if Status.PROCESSING in statuses else "[]",
+            "waiting": "[1]" if Status.PENDING in statuses or Status.FAILED in statuses else "[]",
             "few": most,
         }
         found = [job_id for (job_id,) in await self._read_at_length("search_few", values)]

@@ -80,7 +80,7 @@ class Records(Core):
 
 def _slot_row(slot: Activity) -> tuple[Any, ...]:
     counts = (slot.completed, slot.failed, slot.dead, slot.other)
-    return (slot.step, slot.start, slot.worker, slot.type, *counts, rows.as_json(slot.waits), rows.as_json(slot.runs))
+    return (slot.step, slot.start, slot.worker, slot.type, *counts, rows.as_json(list(slot.waits)), rows.as_json(list(slot.runs)))
 
 
 def _slot(step: int, row: tuple[Any, ...]) -> Activity:

@@ -17,16 +17,27 @@ Every topic is a class; a backend that has to depart from a rule subclasses that
 from __future__ import annotations
 
 from qengine.testing.conformance.admin import TestCancel, TestDelete, TestFilter, TestPause, TestRequeue
+from qengine.testing.conformance.amend import TestAmend, TestRequeueAtARate
 from qengine.testing.conformance.claim import TestClaim, TestClaimsAtTheSameTime, TestPausedClaims, TestSuspects
 from qengine.testing.conformance.cost import TestCost
 from qengine.testing.conformance.enqueue import TestEnqueue, TestEnqueueOnTheCallersConnection
+from qengine.testing.conformance.inspection import (
+    TestDeadByDay,
+    TestDiagnose,
+    TestEndedSince,
+    TestErrorsSince,
+    TestOldestDue,
+    TestRunning,
+)
 from qengine.testing.conformance.lease import TestDisown, TestExtend, TestSave, TestTransaction
 from qengine.testing.conformance.migrate import TestLifecycle, TestMigrate
 from qengine.testing.conformance.order import TestOrder
 from qengine.testing.conformance.plans import TestPlans
 from qengine.testing.conformance.reclaim import TestReclaim
+from qengine.testing.conformance.records import TestActivity, TestAudit
 from qengine.testing.conformance.rows import TestFailures, TestGetAndQuery, TestStats, TestTexts, TestUnhandled
-from qengine.testing.conformance.schedule import TestFire, TestPutSchedules
+from qengine.testing.conformance.schedule import TestFire, TestPauseSchedule, TestPutSchedules
+from qengine.testing.conformance.search import TestSearch, TestText
 from qengine.testing.conformance.settle import TestSettle, TestSettleUnderTheFence
 from qengine.testing.conformance.unique import TestUnique, TestUniqueAndRequeue
 from qengine.testing.conformance.upkeep import TestBuryExpired, TestBuryUnknown, TestNextDeadline, TestPromoteDue, TestPrune
@@ -34,16 +45,23 @@ from qengine.testing.conformance.wake import TestWake
 from qengine.testing.conformance.workers import TestWorkers
 
 __all__ = [
+    "TestActivity",
+    "TestAmend",
+    "TestAudit",
     "TestBuryExpired",
     "TestBuryUnknown",
     "TestCancel",
     "TestClaim",
     "TestClaimsAtTheSameTime",
     "TestCost",
+    "TestDeadByDay",
     "TestDelete",
+    "TestDiagnose",
     "TestDisown",
+    "TestEndedSince",
     "TestEnqueue",
     "TestEnqueueOnTheCallersConnection",
+    "TestErrorsSince",
     "TestExtend",
     "TestFailures",
     "TestFilter",
@@ -52,8 +70,10 @@ __all__ = [
     "TestLifecycle",
     "TestMigrate",
     "TestNextDeadline",
+    "TestOldestDue",
     "TestOrder",
     "TestPause",
+    "TestPauseSchedule",
     "TestPausedClaims",
     "TestPlans",
     "TestPromoteDue",
@@ -61,11 +81,15 @@ __all__ = [
     "TestPutSchedules",
     "TestReclaim",
     "TestRequeue",
+    "TestRequeueAtARate",
+    "TestRunning",
     "TestSave",
+    "TestSearch",
     "TestSettle",
     "TestSettleUnderTheFence",
     "TestStats",
     "TestSuspects",
+    "TestText",
     "TestTexts",
     "TestTransaction",
     "TestUnhandled",

@@ -197,9 +197,9 @@ class TestFilter(Suite):
         """Jobs that differ in all that a filter asks."""
         ids = []
         for n in range(8):
-            claim = await start_one(backend, NewJob("ab"[n % 2], queue="xy"[n // 2 % 2]))
-            group = "g1" if n < 4 else "g2"
-            await backend.settle([buried(claim, error_group=group) if n % 3 else failed(claim, error_group=group)], WORKER)
+            claim = await start_one(backend, NewJob("ab"[n % 2], f'{{"is": "job {n}"}}', queue="xy"[n // 2 % 2]))
+            told: dict[str, Any] = {"error_group": "g1" if n < 4 else "g2", "error": "The Error"}
+            await backend.settle([buried(claim, **told) if n % 3 else failed(claim, **told)], WORKER)
             clock.advance(10)
             ids.append(claim.id)
         return ids
@@ -223,6 +223,11 @@ class TestFilter(Suite):
             ({"created_after": 15, "created_before": 45, "type": "b", "status": [Status.DEAD]}, []),
             ({"created_after": 5, "created_before": 75, "queue": "x", "type": "b", "status": [Status.DEAD]}, [1, 5]),
             ({"ids": [0, 1, 2, 3], "error_group": "g2"}, []),
+            ({"text": "JOB 5"}, [5]),
+            ({"text": "no such text"}, []),
+            ({"text": "the error", "error_group": "g2", "type": "a"}, [4, 6]),
+            ({"ended_before": 40}, [1, 2]),
+            ({"ended_before": 41, "queue": "x", "text": "job"}, [1, 4]),
         ],
     )
     async def test_all_conditions_hold(
@@ -234,14 +239,14 @@ class TestFilter(Suite):
         told = dict(conditions)
         if "ids" in told:
             told["ids"] = [ids[n] for n in told["ids"]]
-        for name in ("created_before", "created_after"):
+        for name in ("created_before", "created_after", "ended_before"):
             if name in told:
                 told[name] = began + dt.timedelta(seconds=told[name])
         which, meant = JobFilter(**told), [ids[n] for n in expected]
         assert [job.id for job in await rows(backend, which)] == meant
         dead = [job.id for job in await rows(backend, which) if job.status is Status.DEAD]
         assert sorted(await backend.requeue(which, 100)) == dead
-        if "status" not in conditions:
+        if "status" not in conditions and "ended_before" not in conditions:
             assert sorted(await backend.cancel(which, 100)) == meant
             assert sorted(await backend.delete(which, 100)) == meant
             assert [job.id for job in await rows(backend)] == [job_id for job_id in ids if job_id not in meant]

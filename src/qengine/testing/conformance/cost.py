@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from qengine.backends.inspection import Activity, AuditEntry
 from qengine.backends.protocol import JobFilter, QueueBackend, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
@@ -80,6 +82,11 @@ class Bench:
         await self._ended(n)
         return lambda: self.backend.requeue(JobFilter(status=[Status.DEAD]), n)
 
+    async def requeue_at_a_rate(self, n: int) -> Act:
+        """Dead jobs, each with a time of its own."""
+        await self._ended(n)
+        return lambda: self.backend.requeue(JobFilter(status=[Status.DEAD]), n, spacing=1.0, begin=1.0)
+
     async def cancel(self, n: int) -> Act:
         """Waiting and running jobs."""
         await start(self.backend, *[NewJob("a") for _ in range(n // 2)])
@@ -95,6 +102,63 @@ class Bench:
         """Whole rows."""
         await self._ended(n)
         return lambda: self.backend.query(JobFilter(), limit=n)
+
+    async def search(self, n: int) -> Act:
+        """Whole rows, with a text."""
+        await put(self.backend, *[NewJob("a", '{"k": "needle"}') for _ in range(n)])
+        return lambda: self.backend.search(text="needle", limit=n)
+
+    async def search_a_status(self, n: int) -> Act:
+        """Those that an index may hold."""
+        await self._ended(n)
+        return lambda: self.backend.search(status=[Status.DEAD], limit=n)
+
+    async def running(self, n: int) -> Act:
+        """Whole rows."""
+        await start(self.backend, *[NewJob("a") for _ in range(n)])
+        return lambda: self.backend.running(n)
+
+    async def ended_since(self, n: int) -> Act:
+        """Whole rows."""
+        since = self.clock.now()
+        await self._ended(n)
+        return lambda: self.backend.ended_since(since, n)
+
+    async def dead_by_day(self, n: int) -> Act:
+        """Jobs that died on as many days."""
+        since = self.clock.now()
+        claims = await start(self.backend, *[NewJob("a") for _ in range(n)])
+        for claim in claims:
+            self.clock.advance(86_400.0)
+            await self.backend.settle([buried(claim)], WORKER)
+        return lambda: self.backend.dead_by_day(since)
+
+    async def errors_since(self, n: int) -> Act:
+        """The history of as many jobs."""
+        await self._ended(n)
+        return lambda: self.backend.errors_since(0, n)
+
+    async def oldest_due(self, n: int) -> Act:
+        """As many lines."""
+        await put(self.backend, *[NewJob(f"t{k}", queue=f"q{k}") for k in range(n)])
+        return self.backend.oldest_due
+
+    async def record_activity(self, n: int) -> Act:
+        """As many types."""
+        now = int(self.clock.now().timestamp()) // 60 * 60
+        return lambda: self.backend.record_activity([Activity(60, now, "w", f"t{k}") for k in range(n)])
+
+    async def activity(self, n: int) -> Act:
+        """As many types."""
+        now = int(self.clock.now().timestamp()) // 60 * 60
+        await self.backend.record_activity([Activity(60, now, "w", f"t{k}") for k in range(n)])
+        return lambda: self.backend.activity(60, dt.datetime.fromtimestamp(now, dt.UTC))
+
+    async def audit_trail(self, n: int) -> Act:
+        """Entries."""
+        for _ in range(n):
+            await self.backend.audit(AuditEntry("me", "pause"))
+        return lambda: self.backend.audit_trail(n)
 
     async def stats(self, n: int) -> Act:
         """Counts over many types."""

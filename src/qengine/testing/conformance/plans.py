@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from qengine.backends.inspection import Activity, AuditEntry
 from qengine.backends.protocol import JobFilter, QueueBackend
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
@@ -29,6 +30,7 @@ class TestPlans(Suite):
                     claims = await backend.claim(demand(name, limit=1_000, each=1_000))
                     await backend.settle([done(claim) if n % 2 else buried(claim) for n, claim in enumerate(claims)], WORKER)
         held = await start(backend, *[NewJob("held") for _ in range(20)])
+        began, last = clock.now(), await backend.last_error_row()
         verbs: dict[str, Callable[[], Awaitable[object]]] = {
             "enqueue": lambda: backend.enqueue([NewJob("mine", unique_key="new"), NewJob("mine")]),
             "claim one type": lambda: backend.claim(demand("mine", limit=10)),
@@ -47,6 +49,23 @@ class TestPlans(Suite):
             "query a page": lambda: backend.query(JobFilter(), limit=10, newest_first=True),
             "requeue by id": lambda: backend.requeue(JobFilter(ids=[held[2].id]), 1),
             "cancel by id": lambda: backend.cancel(JobFilter(ids=[held[5].id]), 1),
+            "requeue at a rate": lambda: backend.requeue(JobFilter(ids=[held[2].id]), 1, spacing=1.0),
+            "search": lambda: backend.search(limit=10, window=100),
+            "search a text": lambda: backend.search(text="needle", limit=10, window=100),
+            "search a few": lambda: backend.search(status=[Status.PROCESSING], limit=10, window=100),
+            "search too many": lambda: backend.search(status=[Status.PENDING, Status.DEAD], type="x", limit=10, window=100),
+            "running": lambda: backend.running(100),
+            "ended_since": lambda: backend.ended_since(began, 100),
+            "dead_by_day": lambda: backend.dead_by_day(began, "finished"),
+            "errors_since": lambda: backend.errors_since(last, 100),
+            "last_error_row": lambda: backend.last_error_row(),
+            "oldest_due": lambda: backend.oldest_due(),
+            "amend": lambda: backend.amend(1, priority=2),
+            "record_activity": lambda: backend.record_activity([Activity(60, 0, "w", "a")]),
+            "activity": lambda: backend.activity(60, began),
+            "audit": lambda: backend.audit(AuditEntry("me", "pause")),
+            "audit_trail": lambda: backend.audit_trail(100, job_id=1),
+            "diagnose": lambda: backend.diagnose(),
         }
         found: dict[str, list[str]] = {}
         for verb, act in verbs.items():

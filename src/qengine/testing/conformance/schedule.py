@@ -180,3 +180,59 @@ class TestFire(Suite):
         for one in both:
             assert len(await backend.fire(fire_of(one)) or []) == 1
         assert len(await rows(backend)) == 2
+
+
+class TestPauseSchedule(Suite):
+    """`pause_schedule`, and what a pause does to fires."""
+
+    async def test_it_is_told(self, backend: QueueBackend, other: QueueBackend, clock: FakeClock) -> None:
+        """With the schedule, which stands as it did otherwise; False where there is none of the name."""
+        one, two = schedule(clock), schedule(clock, "t")
+        await backend.put_schedules([one, two])
+        assert await backend.pause_schedule("s", True) is True
+        assert await other.schedules() == [replace(one, paused=True), two]
+        assert await other.pause_schedule("s", True) is True
+        assert await other.pause_schedule("s", False) is True
+        assert await backend.pause_schedule("nothing", True) is False
+        assert await backend.pause_schedule("nothing", False) is False
+
+    async def test_declaring_it_again_does_not_end_it(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """Whatever is declared: a new one is not paused, a paused one stays so."""
+        one = schedule(clock, paused=True)
+        await backend.put_schedules([one])
+        assert await backend.schedules() == [replace(one, paused=False)]
+        await backend.pause_schedule("s", True)
+        await backend.put_schedules([replace(one, paused=False)])
+        assert await backend.schedules() == [one]
+
+    async def test_it_does_not_fire(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """A fire enqueues nothing and moves it on; its last fire stays."""
+        one = schedule(clock)
+        await backend.put_schedules([one])
+        assert len(await backend.fire(fire_of(one)) or []) == 1
+        await backend.pause_schedule("s", True)
+        [paused] = await backend.schedules()
+        clock.advance(120)
+        assert await backend.fire(fire_of(paused, 2)) == []
+        assert await backend.schedules() == [replace(paused, next_fire=paused.next_fire + 2 * MINUTE)]
+        assert len(await rows(backend)) == 1
+        assert await backend.fire(fire_of(paused)) is None
+
+    async def test_nothing_is_caught_up(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """When nobody has moved it on meanwhile, it goes on with the first fire time after it is resumed."""
+        one = schedule(clock, cron="0 6 * * *", tz="Europe/Berlin", catch_up="all")
+        await backend.put_schedules([one])
+        await backend.pause_schedule("s", True)
+        clock.set(dt.datetime(2041, 7, 1, 12, 30, tzinfo=dt.UTC))
+        await backend.pause_schedule("s", False)
+        assert await backend.schedules() == [replace(one, next_fire=dt.datetime(2041, 7, 2, 4, 0, tzinfo=dt.UTC))]
+
+    async def test_what_was_not_paused_is_caught_up(self, backend: QueueBackend, clock: FakeClock) -> None:
+        """Resuming one that fires anyway, or one whose next fire is still to come, changes nothing."""
+        due, later = schedule(clock), schedule(clock, "later", next_fire=after(clock, 7_200))
+        await backend.put_schedules([due, later])
+        await backend.pause_schedule("later", True)
+        clock.advance(3_600)
+        await backend.pause_schedule("s", False)
+        await backend.pause_schedule("later", False)
+        assert await backend.schedules() == [later, due]

@@ -27,14 +27,24 @@ class TestWorkers(Suite):
     async def test_a_worker_is_as_it_announced_itself(self, backend: QueueBackend, other: QueueBackend, clock: FakeClock) -> None:
         """Whole, on every backend; the times are the backend's, the first one stays."""
         started = clock.now()
-        info = worker(id="w-1", host="höst", pid=4242, version="1.2.3", types=["a", "b'"], queues=["q", "mail"], concurrency=20)
+        info = worker(
+            id="w-1",
+            host="höst",
+            pid=4242,
+            version="1.2.3",
+            types=["a", "b'"],
+            queues=["q", "mail"],
+            concurrency=20,
+            loop_lag=0.25,
+        )
         await backend.heartbeat(info)
         [found] = await other.workers(30.0)
         assert plain(found) == replace(info, running=0, started_at=started, heartbeat=started)
         beat = clock.advance(12.5)
-        await backend.heartbeat(replace(info, running=7, types=["a"], queues=None))
+        news: dict[str, Any] = {"running": 7, "types": ["a"], "queues": None, "loop_lag": None}
+        await backend.heartbeat(replace(info, **news))
         [found] = await other.workers(30.0)
-        assert plain(found) == replace(info, running=7, types=["a"], queues=None, started_at=started, heartbeat=beat)
+        assert plain(found) == replace(info, **news, started_at=started, heartbeat=beat)
 
     async def test_the_backends_clock_tells_the_times(self, backend: QueueBackend, clock: FakeClock) -> None:
         """What the worker thinks of the time does not count."""

@@ -143,6 +143,14 @@ class Engine(Opening, Desk, Hooks, Vitals):
 
     async def submit(self, jobs: Sequence[NewJob], conn: Any = None) -> list[Job[Any]]:
         """Store requests that are checked already. What tasks enqueue through."""
+        if self._instrument is None:
+            return await self._store(jobs, conn)
+        with self._instrument.storing(jobs) as (instrumented, told):
+            stored = await self._store(instrumented, conn)
+            told(stored)
+            return stored
+
+    async def _store(self, jobs: Sequence[NewJob], conn: Any) -> list[Job[Any]]:
         backend = self.backend
         if conn is None and len(jobs) == 1 and self._groups is not None:
             answers = [await self._groups.enqueue(jobs[0])]
@@ -280,6 +288,7 @@ class Engine(Opening, Desk, Hooks, Vitals):
             options,
             engine=self,
             events=self._events,
+            instrument=self._instrument,
             on_settled=self._waiting.settled,
             on_ended=self._worker_ended,
         )

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import Any, overload
 
 from qengine.backends.protocol import QueueBackend
-from qengine.errors import BackendUnavailable
+from qengine.errors import BackendUnavailable, ConfigurationError
 from qengine.events import Dispatcher, Event, Hook, HookT, Kind
 from qengine.worker import Worker
+from qengine.worker.instrument import Instrument
 from qengine.worker.supervisor import Backoff
 from qengine.worker.tally import Tally
 
@@ -26,6 +27,7 @@ class Hooks(abc.ABC):
     """The part of an engine that tells what its workers do."""
 
     _events: Dispatcher
+    _instrument: Instrument | None = None
     _new_groups: NewErrorGroups | None = None
     _past: Tally | None = None
 
@@ -74,6 +76,15 @@ class Hooks(abc.ABC):
     def events_dropped(self) -> int:
         """Events that hooks have missed because they were too slow."""
         return self._events.dropped
+
+    def instrument(self, instrument: Instrument | None) -> None:
+        """Put an instrument around storing jobs, and around the runs of the workers that start from now on; None: none.
+
+        `qengine.otel.instrument` does so. Raises ConfigurationError when there is another.
+        """
+        if instrument is not None and self._instrument is not None:
+            raise ConfigurationError("the engine has an instrument already; take it away first, with engine.instrument(None)")
+        self._instrument = instrument
 
     def tallies(self) -> list[Tally]:
         """What the workers of this engine object have done in this process: one for each that runs, and one, whose

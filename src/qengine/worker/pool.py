@@ -25,6 +25,7 @@ from qengine.worker.contact import Contact
 from qengine.worker.cron import CronLoop
 from qengine.worker.database_time import DatabaseTime
 from qengine.worker.fetcher import Fetcher
+from qengine.worker.instrument import Instrument, observed
 from qengine.worker.lag import LoopLag
 from qengine.worker.lease import LeaseKeeper
 from qengine.worker.loops import Loops
@@ -60,6 +61,7 @@ class Worker:
         *,
         engine: Any = None,
         events: Dispatcher | None = None,
+        instrument: Instrument | None = None,
         on_settled: Callable[[Iterable[int]], None] = lambda ids: None,
         on_ended: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
@@ -92,6 +94,7 @@ class Worker:
             started=self._run_started,
             paused=self._pause_ends.look,
         )
+        self._run_job = self._runner.run if instrument is None else observed(instrument, self.id, self._runner.run)
         self._keeper = LeaseKeeper(
             backend.sibling(), worker=self.id, lease=rules.lease, contact=self._contact, lost=self._leases_lost
         )
@@ -256,7 +259,7 @@ class Worker:
             self._put_back_overdue(run)
             return
         try:
-            settlement = await self._runner.run(run)
+            settlement = await self._run_job(run)
         except Exception:
             about(log, run.claim, self.id).exception(
                 "job %s (%s) went wrong outside its handler and runs again when its lease ends", run.claim.id, run.claim.type
@@ -270,8 +273,7 @@ class Worker:
         run.ended = time.monotonic()
         if settlement is None:
             self._keeper.forget((run.claim,))
-            completed = run.context is not None and run.context.completed
-            self._reporter.ended(run, "completed" if completed else "lease_lost")
+            self._reporter.ended(run, "completed" if run.completed else "lease_lost")
             self._on_settled((run.claim.id,))
             return
         self._settler.put(settlement, run)
@@ -294,7 +296,7 @@ class Worker:
         now = time.monotonic()
         for lease in leases:
             run = self._bench.take_out(lease)
-            if run is None or (run.context is not None and (run.context.completed or run.context.completing)):
+            if run is None or run.completed or (run.context is not None and run.context.completing):
                 continue
             about(log, run.claim, self.id).warning(
                 "the lease of job %s (%s) is lost; its handler is cancelled", run.claim.id, run.claim.type

@@ -77,6 +77,11 @@ class Run:
         self.let_go = False
         """True when the handler ignored its cancellation and the worker has gone on without it."""
 
+    @property
+    def completed(self) -> bool:
+        """Whether its handler's `ctx.transaction()` has completed the job."""
+        return self.context is not None and self.context.completed
+
     def cancel(self, why: Stop, now: float) -> None:
         """Cancel the handler, once; the first reason given stands, except that a lost lease always does."""
         if self.context is not None:

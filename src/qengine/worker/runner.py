@@ -135,12 +135,12 @@ class Runner:
     async def _returned(self, run: Run, value: Any) -> Settlement | None:
         claim = run.claim
         if value is None:
-            return None if self._is_completed(run) else Settlement(claim.id, claim.token, Status.COMPLETED)
+            return None if run.completed else Settlement(claim.id, claim.token, Status.COMPLETED)
         try:
             result = codec.encode(value, limit=self._rules.payload_limit, what=f"the result of {claim.type}")
         except PayloadError as error:
             return self._buried(run, DeadReason.DISCARDED, error)
-        if not self._is_completed(run):
+        if not run.completed:
             return Settlement(claim.id, claim.token, Status.COMPLETED, result)
         # The transaction completed the job and raised the token by one: the result is stored under that.
         try:
@@ -155,7 +155,7 @@ class Runner:
         return None
 
     def _stopped(self, run: Run) -> Settlement | None:
-        if run.stop is Stop.LOST or self._is_completed(run):
+        if run.stop is Stop.LOST or run.completed:
             return None
         if run.stop is Stop.SHUTDOWN:
             return released(run)
@@ -166,7 +166,7 @@ class Runner:
         return self._attempt_failed(run, TimeoutError(f"timed out after {run.timeout:g} s"), traceback=None)
 
     def _failed(self, run: Run, error: BaseException) -> Settlement | None:
-        if self._is_completed(run):
+        if run.completed:
             about(log, run.claim, self._worker).error(
                 "job %s (%s) failed after its transaction had completed it", run.claim.id, run.claim.type, exc_info=error
             )
@@ -200,7 +200,7 @@ class Runner:
         )
 
     def _buried(self, run: Run, reason: DeadReason, error: BaseException, *, spent: bool = True) -> Settlement | None:
-        if self._is_completed(run):
+        if run.completed:
             about(log, run.claim, self._worker).error(
                 "job %s (%s) is completed, but its result cannot be stored: %s", run.claim.id, run.claim.type, error
             )
@@ -220,7 +220,7 @@ class Runner:
 
     async def _signalled(self, run: Run, outcome: Outcome) -> Settlement | None:
         claim = run.claim
-        if self._is_completed(run):
+        if run.completed:
             about(log, claim, self._worker).error(
                 "job %s (%s) raised %r after its transaction had completed it", claim.id, claim.type, outcome
             )
@@ -248,9 +248,6 @@ class Runner:
     def _is_own(self, run: Run) -> bool:
         """Whether a LeaseLost that came out of the handler is about this very run."""
         return run.context is not None and run.context.lost
-
-    def _is_completed(self, run: Run) -> bool:
-        return run.context is not None and run.context.completed
 
 
 def _sole(error: BaseException) -> BaseException:

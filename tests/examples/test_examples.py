@@ -33,6 +33,7 @@ SCRIPTS = {
     "rate_limited_api.py": ["20 calls at 5 per 0.5 s", "attempts spent per job: 1"],
     "checkpointed_import.py": ["worker exited with 9", "worker exited with 0", "1000 rows; began at row 500; attempts spent: 1"],
     "embedded_fastapi.py": ["signing up twice: 201, then 409", "the welcome job: {'status': 'completed'}; jobs in all: 1"],
+    "alert_by_mail.py": ["51 jobs failed; 2 mails were sent:", "  ship: LookupError: order * has no address"],
     "two_workers_postgres.py": ["400 jobs done in 400 attempts"],
 }
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 from command import Cli
-from http_get import get
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open_metrics
 from prometheus_client.parser import text_string_to_metric_families
+from serving import address, get, stop
 from waiting import until
 
 from qengine import ConfigurationError, Discard, Engine, Snooze
@@ -402,23 +402,6 @@ def test_a_scrape_after_the_loop_has_ended(url: str) -> None:
 
 
 # -- the command
-
-
-def address(process: subprocess.Popen[str], what: str) -> str:
-    """Where a worker says that it serves, from its log."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if found := re.search(rf"{what} at http://(\S+)", line):
-            return found[1]
-    raise AssertionError(f"the worker ended without serving {what}: {process.wait()}")
-
-
-def stop(process: subprocess.Popen[str]) -> str:
-    process.send_signal(signal.SIGTERM)
-    _, logged = process.communicate(timeout=40)
-    assert process.returncode == 0, logged
-    assert "Traceback" not in logged
-    return logged
 
 
 def scraped(where: str, done: Callable[[Scrape], bool]) -> Scrape:

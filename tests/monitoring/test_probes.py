@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from http_get import Answer, get
+from serving import Answer, get
 from waiting import until
 
 from qengine import ConfigurationError, Engine

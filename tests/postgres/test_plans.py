@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
+from qengine.backends.inspection import WAIT_BOUNDS, Activity
 from qengine.backends.postgres import PostgresBackend
 from qengine.backends.postgres.connection import TUNED
 from qengine.backends.postgres.rows import filter_of, new_jobs, settle_arrays
@@ -97,6 +98,35 @@ async def test_a_plan_made_on_the_empty_table_walks_the_right_indexes(
     assert used == indexes, plan
     assert not re.search(r"Seq Scan on qengine_(jobs|errors)\b", plan), plan
     assert not re.search(r"Index (Only )?Scan (Backward )?using qengine_jobs_pkey[^\n]*\n(?!\s+Index Cond)", plan), plan
+
+
+@pytest.mark.parametrize(
+    ("verb", "values"),
+    [
+        ("activity", {"step": 60, "since": SINCE}),
+        ("forget_activity", {"steps": [60], "kept": [1.0]}),
+        ("audit_trail", {"before": 9, "limit": 10}),
+        ("audit_trail_of_job", {"job_id": 1, "before": 9, "limit": 10}),
+    ],
+)
+async def test_records_are_found_by_their_keys(
+    backend: PostgresBackend, sql: asyncpg.Connection, verb: str, values: dict[str, Any]
+) -> None:
+    await sql.execute(f"{TUNED}; SET plan_cache_mode = force_generic_plan")
+    plan = await plan_of(sql, backend, verb, values)
+    assert "Seq Scan" not in plan, plan
+    conditions = re.findall(r"Index Cond: (.*)", plan)
+    assert len(conditions) == 1, plan
+    assert ("start" in conditions[0]) == ("activity" in verb), plan
+    assert ("job_id" in conditions[0]) == ("job" in verb), plan
+
+
+async def test_activity_sums_as_many_bins_as_there_are(backend: PostgresBackend) -> None:
+    """The statement names each bin."""
+    bins = len(WAIT_BOUNDS) + 1
+    await backend.record_activity([Activity(60, 60, "w", "a", waits=range(bins), runs=range(bins + 1))])
+    [found] = await backend.activity(60, dt.datetime.fromtimestamp(0, dt.UTC))
+    assert (list(found.waits), list(found.runs)) == (list(range(bins)), list(range(bins)))
 
 
 async def test_the_claim_reads_no_more_than_a_few_entries_of_each_line(backend: PostgresBackend, sql: asyncpg.Connection) -> None:

@@ -59,8 +59,6 @@ class PostgresBackend(Jobs, Upkeep, Admin, Inspection, Diagnosis):
                 version = connection.get_server_version()
             if version.major * 10000 < _OLDEST:
                 raise SchemaError(f"the server is PostgreSQL {version.major}; qengine needs {_OLDEST // 10000} or later")
-            if self._listener is not None:
-                await self._listener.start()
         except BaseException:
             await self.close()
             raise
@@ -87,4 +85,7 @@ class PostgresBackend(Jobs, Upkeep, Admin, Inspection, Diagnosis):
 
     async def wake(self, seen: int) -> int:
         """See QueueBackend."""
+        # Only who waits listens: a process that but enqueues would hear of nothing but its own jobs.
+        if self._listener is not None:
+            await self._listener.start()
         return await self._wakes.after(seen)

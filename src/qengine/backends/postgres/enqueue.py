@@ -30,6 +30,8 @@ async def store(fetch: Fetch, jobs: Sequence[NewJob]) -> tuple[list[Enqueued], d
 
     When this takes several statements (`is_simple` says so), `fetch` must run them in one transaction.
     """
+    if len(jobs) == 1 and _is_plain(jobs[0]):
+        return await _store_now(fetch, jobs[0])
     if _are_alike(jobs):
         return await _store_alike(fetch, jobs)
     storing = _Storing(fetch, jobs)
@@ -46,6 +48,29 @@ def _are_alike(jobs: Sequence[NewJob]) -> bool:
     """Whether they differ in nothing but their payloads, and have no unique keys."""
     shared = _SHARED(jobs[0])
     return all(job.unique_key is None and _SHARED(job) == shared for job in jobs)
+
+
+def _is_plain(job: NewJob) -> bool:
+    """Whether it is due now, and has neither a unique key nor an end."""
+    return job.unique_key is None and job.delay is None and job.at is None and job.expires is None
+
+
+async def _store_now(fetch: Fetch, job: NewJob) -> tuple[list[Enqueued], dict[Line, float]]:
+    line = (job.queue, job.type)
+    [row] = await fetch(
+        "enqueue_now",
+        queue=job.queue,
+        type=job.type,
+        priority=job.priority,
+        payload=job.payload,
+        max_attempts=job.max_attempts,
+        timeout=job.timeout,
+        partition_key=job.partition_key,
+        headers=job.headers,
+        lines=line_names([line]),
+    )
+    id, created_at, scheduled_for, rank, _ = row
+    return [Enqueued(id, False, created_at, scheduled_for)], {line: rank}
 
 
 async def _store_alike(fetch: Fetch, jobs: Sequence[NewJob]) -> tuple[list[Enqueued], dict[Line, float]]:

@@ -47,7 +47,10 @@ class Wakes:
 
 
 class Listener:
-    """Keeps a LISTEN alive: connects again whenever it is lost, and says so once."""
+    """Keeps a LISTEN alive: connects again whenever it is lost, and says so once.
+
+    `missed` is called whenever it begins to listen: what was notified before was not heard.
+    """
 
     def __init__(
         self, url: str, options: Options, channel: str, *, heard: Callable[[int, str], None], missed: Callable[[], None]
@@ -107,7 +110,7 @@ class Listener:
             self._ready.set()
             if after_loss:
                 logger.info("listening for new jobs again")
-                self._missed()
+            self._missed()
             while not connection.is_closed():
                 try:
                     async with asyncio.timeout(_CHECK):

@@ -33,6 +33,7 @@ from qengine.backends.protocol import (
 )
 from qengine.clock import Clock
 from qengine.job import LIVE, Job, JobError, NewJob, Status
+from qengine.schedule import next_fire
 
 WAITING = (Status.PENDING, Status.FAILED)
 ENDED = (Status.COMPLETED, Status.DEAD, Status.CANCELLED)
@@ -317,6 +318,26 @@ class Model:
     def unhandled(self) -> list[str]:
         return sorted({job.type for job in self.jobs.values() if job.rank is not None and not self._served(job)})
 
+    def running(self, limit: int) -> list[Job[Any]]:
+        running = [job for job in self.jobs.values() if job.locked_until]
+        return sorted(running, key=lambda job: (job.locked_until, job.id))[:limit]
+
+    def ended_since(self, since: dt.datetime, limit: int) -> list[Job[Any]]:
+        ended = [job for job in self.jobs.values() if job.completed_at and job.completed_at >= since]
+        return sorted(ended, key=lambda job: (job.completed_at, job.id))[:limit]
+
+    def oldest_due(self) -> dict[str, dt.datetime]:
+        oldest: dict[str, dt.datetime] = {}
+        line = sorted((job.rank, job.id) for job in self.jobs.values() if job.rank is not None)
+        heads: dict[tuple[str, str, bool], Job[Any]] = {}
+        for _, job_id in line:
+            job = self.jobs[job_id]
+            heads.setdefault((job.queue, job.type, job.crashes >= SUSPECT_CRASHES), job)
+        for job in heads.values():
+            assert job.scheduled_for is not None
+            oldest[job.type] = min(job.scheduled_for, oldest.get(job.type, job.scheduled_for))
+        return oldest
+
     def failures(self) -> list[FailureGroup]:
         groups: dict[tuple[str, str], list[Job[Any]]] = {}
         for job in self.jobs.values():
@@ -331,16 +352,35 @@ class Model:
 
     # -- administration
 
-    def requeue(self, which: JobFilter, limit: int) -> list[int]:
-        return [job.id for job in self.query(which) if job.status in ENDED and self._requeue(job)]
+    def requeue(self, which: JobFilter, limit: int, *, spacing: float = 0.0, begin: float = 0.0) -> list[int]:
+        done: list[int] = []
+        for job in self.query(which):
+            if job.status in ENDED and self.live_twin(job.type, job.unique_key) is None:
+                self._requeue(job, self.later(begin + len(done) * spacing))
+                done.append(job.id)
+        return done
 
-    def _requeue(self, job: Job[Any]) -> bool:
-        if self.live_twin(job.type, job.unique_key) is not None:
-            return False
+    def _requeue(self, job: Job[Any], due: dt.datetime) -> None:
         kept = job.expires_at if job.expires_at and job.expires_at > self.now else None
         anew: dict[str, Any] = {"attempts": 0, "crashes": 0, "result": None, "dead_reason": None, "expires_at": kept}
-        self.leave(job, Status.PENDING, scheduled_for=self.now, rank=self.place(replace(job, scheduled_for=self.now)), **anew)
-        return True
+        rank = self.place(replace(job, scheduled_for=due)) if due <= self.now else None
+        self.leave(job, Status.PENDING, scheduled_for=due, rank=rank, **anew)
+
+    def amend(
+        self, job_id: int, *, payload: str | None = None, priority: int | None = None, due_now: bool = False
+    ) -> Job[Any] | None:
+        job = self.jobs.get(job_id)
+        ended = job is not None and job.status in (Status.DEAD, Status.CANCELLED) and priority is None and not due_now
+        if job is None or not (ended or job.status in WAITING):
+            return None
+        if payload is not None:
+            self.texts[job_id] = replace(self.texts[job_id], payload=payload)
+        assert job.scheduled_for is not None
+        due = min(job.scheduled_for, self.now) if due_now else job.scheduled_for
+        new = replace(job, payload=json.loads(self.texts[job_id].payload), priority=priority or job.priority, scheduled_for=due)
+        rank = self.place(new) if due_now or job.rank is not None else None
+        self.write(new, rank=rank, lease_token=job.lease_token + 1)
+        return job
 
     def cancel(self, which: JobFilter, limit: int) -> list[int]:
         live = [job for job in self.query(which) if job.status in LIVE]
@@ -372,7 +412,7 @@ class Model:
             old = self.planned.get(new.name)
             if old is not None and (old.cron, old.tz) == (new.cron, new.tz):
                 new = replace(new, next_fire=old.next_fire, last_fire=old.last_fire)
-            self.planned[new.name] = new
+            self.planned[new.name] = replace(new, paused=old is not None and old.paused)
 
     def schedules(self) -> list[Schedule]:
         return [self.planned[name] for name in sorted(self.planned)]
@@ -381,11 +421,23 @@ class Model:
         stands = self.planned.get(fire.schedule)
         if stands is None or stands.next_fire != fire.seen:
             return None
+        if stands.paused:
+            self.planned[fire.schedule] = replace(stands, next_fire=fire.next_fire)
+            return []
         last = fire.times[-1] if fire.times else stands.last_fire
         self.planned[fire.schedule] = replace(stands, next_fire=fire.next_fire, last_fire=last)
         new = [job for job, time in zip(fire.jobs, fire.times, strict=True) if (fire.schedule, time) not in self.fired]
         self.fired |= {(fire.schedule, time) for time in fire.times}
         return [answer.id for answer in self.enqueue(new)]
+
+    def pause_schedule(self, name: str, paused: bool) -> bool:
+        stands = self.planned.get(name)
+        if stands is None:
+            return False
+        if stands.paused and not paused and stands.next_fire <= self.now:
+            stands = replace(stands, next_fire=next_fire(stands.cron, stands.tz, self.now))
+        self.planned[name] = replace(stands, paused=paused)
+        return True
 
     # -- workers
 
@@ -425,7 +477,14 @@ def _meets(job: Job[Any], which: JobFilter) -> bool:
         and which.error_group in (None, _group(job))
         and (which.created_before is None or (job.created_at is not None and job.created_at < which.created_before))
         and (which.created_after is None or (job.created_at is not None and job.created_at > which.created_after))
+        and (which.ended_before is None or (job.completed_at is not None and job.completed_at < which.ended_before))
+        and (which.text is None or _holds(job, which.text))
     )
+
+
+def _holds(job: Job[Any], text: str) -> bool:
+    places = (json.dumps(job.payload, ensure_ascii=False), job.last_error or "")
+    return any(text.lower() in place.lower() for place in places)
 
 
 def _counts(jobs: Iterable[Job[Any]]) -> dict[str, int]:

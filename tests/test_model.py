@@ -97,6 +97,8 @@ filters = st.builds(
     type=rarely(some_types),
     queue=rarely(st.sampled_from(QUEUES)),
     error_group=rarely(errors),
+    ended_before=rarely(st.sampled_from([0.0, 60.0, 1_000.0, 10_000.0]).map(lambda after: START + dt.timedelta(seconds=after))),
+    text=rarely(st.sampled_from(["N", "\u00e9", "valueERROR", "%"])),
 )
 demands = st.builds(
     Demand,
@@ -232,11 +234,11 @@ class Machine(RuleBasedStateMachine):
             assert mine in side.real or theirs > max(side.known, default=0)
             side.learn(mine, theirs)
 
-    def both_ids(self, verb: str, which: JobFilter) -> None:
+    def both_ids(self, verb: str, which: JobFilter, **how: float) -> None:
         """A verb of administration, on all that meet a filter."""
-        expected = getattr(self.model, verb)(which, MANY)
+        expected = getattr(self.model, verb)(which, MANY, **how)
         for side in self.sides:
-            got = self.world.runner.run(getattr(side.backend, verb)(side.there(which), MANY))
+            got = self.world.runner.run(getattr(side.backend, verb)(side.there(which), MANY, **how))
             assert sorted(side.known[job_id] for job_id in got) == sorted(expected), f"{verb} on {side.name}"
 
     # -- the way of a job
@@ -343,6 +345,19 @@ class Machine(RuleBasedStateMachine):
         # What is deleted is gone for the rest of the example: never all of it.
         self.both_ids(verb, replace(which, ids=data.draw(by_id if verb == "delete" else rarely(by_id))))
 
+    @rule(which=filters, spacing=seconds, begin=seconds)
+    def requeue_at_a_rate(self, which: JobFilter, spacing: float, begin: float) -> None:
+        self.both_ids("requeue", which, spacing=spacing, begin=begin)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data(), payload=st.none() | payloads, priority=st.none() | st.sampled_from([1, 10]), due_now=st.booleans())
+    def amend(self, data: st.DataObject, payload: str | None, priority: int | None, due_now: bool) -> None:
+        job_id = data.draw(st.sampled_from(sorted(self.model.jobs)))
+        expected = self.model.amend(job_id, payload=payload, priority=priority, due_now=due_now)
+        for side in self.sides:
+            change = side.backend.amend(side.real[job_id], payload=payload, priority=priority, due_now=due_now)
+            assert side.back(self.world.runner.run(change)) == expected, f"amend on {side.name}"
+
     @rule(what=st.sampled_from(PAUSABLE), ends=st.lists(seconds, min_size=1, max_size=2), without=rarely(st.just(True)))
     def pause(self, what: tuple[str, str], ends: list[float], without: bool | None) -> None:
         for until in [*ends, None] if without else ends:
@@ -378,6 +393,10 @@ class Machine(RuleBasedStateMachine):
             got = self.world.runner.run(side.backend.fire(fire))
             assert (got is None) == (expected is None), f"fire on {side.name}"
             self.learn(side, expected, got)
+
+    @rule(name=st.sampled_from(["s", "t"]), paused=st.booleans())
+    def pause_schedule(self, name: str, paused: bool) -> None:
+        self.both("pause_schedule", name, paused)
 
     @rule(worker=workers, leaves=st.booleans(), older=st.sampled_from([25.0, 5000.0]))
     def staff(self, worker: WorkerInfo, leaves: bool, older: float) -> None:
@@ -415,6 +434,17 @@ class Machine(RuleBasedStateMachine):
             found = [_listed(worker) for worker in run(side.backend.workers(30.0))]
             assert sorted(found, key=repr) == sorted(self.model.workers(30.0), key=repr), side.name
 
+    @rule(which=filters, window=st.sampled_from([1, 4, MANY]), limit=st.sampled_from([1, 5, MANY]))
+    def looks_are_the_same(self, which: JobFilter, window: int, limit: int) -> None:
+        run = self.world.runner.run
+        which = replace(which, ended_before=None)
+        for side in self.sides:
+            found = side.back(run(_searched(side.backend, which, window, limit)))
+            assert found == self.model.query(which)[::-1], f"search on {side.name}"
+        self.both("running", limit)
+        self.both("ended_since", START, limit)
+        self.both("oldest_due")
+
     def histories_are_the_same(self) -> None:
         for side in self.sides:
             for known, real in side.real.items():
@@ -449,6 +479,27 @@ def endings(draw: st.DrawFn, lease: Lease) -> Settlement:
         case "dead":
             return Settlement(*lease, Status.DEAD, dead_reason=draw(st.sampled_from(["exhausted", "discarded"])), **told)
     return Settlement(*lease, Status.CANCELLED, error=draw(st.none() | errors))
+
+
+async def _searched(backend: QueueBackend, which: JobFilter, window: int, limit: int) -> list[Job[Any]]:
+    """All that a search finds, page by page."""
+    found: list[Job[Any]] = []
+    after = None
+    while True:
+        page = await backend.search(
+            status=which.status,
+            type=which.type,
+            queue=which.queue,
+            error_group=which.error_group,
+            text=which.text,
+            window=window,
+            limit=limit,
+            after=after,
+        )
+        found += page.jobs
+        after = page.after
+        if after is None:
+            return found
 
 
 async def _committed(backend: QueueBackend, lease: Lease) -> bool:

@@ -128,13 +128,13 @@ class Dispatcher:
             if event.kind in listener.kinds:
                 listener.put(event)
 
-    async def close(self, patience: float = PATIENCE) -> None:
-        """Deliver what is queued, for so many seconds at the most; what is left is dropped, and how much is logged.
+    async def close(self, patience: float | None = None) -> None:
+        """Deliver what is queued, for so many seconds (PATIENCE) at the most; what is left is dropped and logged.
 
         Hooks stay registered.
         """
         # A hook may tell others something new, so that one look is not enough.
-        until = time.monotonic() + patience
+        until = time.monotonic() + (PATIENCE if patience is None else patience)
         while busy := [task for task in (listener.task for listener in self._listeners) if task and not task.done()]:
             await asyncio.wait(busy, timeout=max(0.0, until - time.monotonic()))
             if time.monotonic() >= until:

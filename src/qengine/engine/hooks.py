@@ -152,12 +152,13 @@ class NewErrorGroups:
 
     async def _groups_before_now(self) -> set[tuple[str, str]]:
         backoff = Backoff()
+        began = None
         while True:
             try:
-                # The time first: what fails while the groups are counted is new.
-                now = await self._backend().now()
+                # The time first, and once: what fails while the groups are counted is new.
+                began = began or await self._backend().now()
                 groups = await self._backend().failures(GROUPS)
             except BackendUnavailable:
                 await asyncio.sleep(backoff.next())
             else:
-                return {(group.type, group.error) for group in groups if group.first < now}
+                return {(group.type, group.error) for group in groups if group.first < began}

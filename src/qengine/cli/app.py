@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qengine.cli import act, bulk, dead, demo, doctor, lanes, look, read, schedules, tail, torture, web, worker
+from qengine.cli import act, bulk, dead, demo, doctor, lanes, look, read, schedules, tail, top, torture, web, worker
 from qengine.cli.errors import EPILOG, ExitCode, report
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def root(
 
 LOOK, ACT, RUN = "Look", "Act", "Run and set up"
 COMMANDS: Mapping[str, Sequence[Callable[..., Any]]] = {
-    LOOK: (read.stats, read.jobs, read.show, look.workers, look.pauses, look.audit, tail.tail, doctor.doctor),
+    LOOK: (read.stats, read.jobs, read.show, look.workers, look.pauses, look.audit, top.top, tail.tail, doctor.doctor),
     ACT: (act.enqueue, act.amend, bulk.requeue, bulk.cancel, bulk.delete, bulk.prune, lanes.pause, lanes.resume),
     RUN: (worker.worker, web.web, act.migrate, demo.demo),
 }

@@ -114,8 +114,9 @@ async def test_listening_comes_back_by_itself(
 ) -> None:
     caplog.set_level(logging.INFO, "qengine.backends.postgres")
     other = await opened()
-    seen = backend.wakes
     assert backend._listener is not None
+    assert backend._listener.pid is None, "nobody waits yet"
+    seen = await backend.wake(backend.wakes)
     assert await cut(sql, f"pid = {backend._listener.pid}") == 1
     async with asyncio.timeout(15):
         # What was announced in between is not known: everyone looks.
@@ -141,8 +142,11 @@ async def test_a_listener_that_finds_no_connection_stops_nothing(
         await backend.open()
         await backend.enqueue([NewJob("a")])
         assert len(await backend.claim(demand())) == 1
-        assert [record.getMessage().split(" (")[0] for record in caplog.records] == ["not listening for new jobs"]
         seen = backend.wakes
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await backend.wake(seen)
+        assert [record.getMessage().split(" (")[0] for record in caplog.records] == ["not listening for new jobs"]
         await sql.execute(f"ALTER ROLE {user} CONNECTION LIMIT 5")
         async with asyncio.timeout(30):
             await backend.wake(seen)

@@ -22,11 +22,11 @@ NEWS = "qengine_news"
 """The cookie with which an action tells the next page what it did."""
 PAGES: tuple[tuple[str, str], ...] = (
     ("overview", "Overview"),
-    # ("jobs", "Jobs"),
-    # ("dead", "Dead letters"),
-    # ("schedules", "Schedules"),
-    # ("workers", "Workers"),
-    # ("audit", "Audit"),
+    ("jobs", "Jobs"),
+    ("dead", "Dead letters"),
+    ("schedules", "Schedules"),
+    ("workers", "Workers"),
+    ("audit", "Audit"),
 )
 """The navigation: names of routes, and what they are called."""
 

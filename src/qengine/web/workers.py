@@ -51,7 +51,7 @@ async def pause(request: Request) -> Response:
     lane = _lane(request)
     minutes = whole(form_of(request), "minutes")
     await of(request).engine.pause(**lane, until=None if minutes is None else 60.0 * minutes, by=of(request).actor(request))
-    return redirect(request, path_to(request, "workers"), f"{_named(lane)} is paused; what runs already goes on.")
+    return _back(request, f"{_named(lane)} is paused; what runs already goes on.")
 
 
 async def resume(request: Request) -> Response:
@@ -59,7 +59,7 @@ async def resume(request: Request) -> Response:
     lane = _lane(request)
     ended = await of(request).engine.resume(**lane, by=of(request).actor(request))
     news = f"{_named(lane)} is resumed." if ended else f"{_named(lane)} was not paused."
-    return redirect(request, path_to(request, "workers"), news)
+    return _back(request, news)
 
 
 def _lane(request: Request) -> dict[str, str]:
@@ -68,6 +68,11 @@ def _lane(request: Request) -> dict[str, str]:
     if kind not in ("type", "queue") or not name:
         raise ConfigurationError("choose a type or a queue, and give its name")
     return {kind: name}
+
+
+def _back(request: Request, news: str) -> Response:
+    """To the page that the form is on: this one, or the overview."""
+    return redirect(request, path_to(request, "overview" if form_of(request).get("back") == "overview" else "workers"), news)
 
 
 def _named(lane: dict[str, str]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from qengine.cli.errors import complain
+from qengine.cli.errors import CommandError, ExitCode, complain
 from qengine.cli.options import Dsn, Where
 from qengine.cli.target import find_engine
 from qengine.engine import Engine
@@ -44,7 +44,14 @@ async def _serve(engine: Engine, host: str, port: int, read_only: bool) -> None:
     local = host in LOOPBACK
     app = dashboard(engine, token=token, read_only=read_only, allowed_hosts=LOOPBACK if local else None)
     async with engine:
-        with listen(host, port) as sock:
+        try:
+            sock = listen(host, port)
+        except OSError as error:
+            why = error.strerror or error
+            raise CommandError(
+                f"cannot listen on {host}, port {port}: {why}; choose others with --host and --port", ExitCode.FAILED
+            ) from error
+        with sock:
             shown = f"[{host}]" if ":" in host else host
             link = f"http://{shown}:{sock.getsockname()[1]}/"
             print(f"The dashboard is at {link} with the token of {TOKEN}" if given else f"{link}?token={token}", flush=True)

@@ -5,6 +5,8 @@ from qengine.backends.protocol import FailureGroup, Pause, Schedule, Stats, Work
 from qengine.clock import Clock, SystemClock
 from qengine.context import JobContext
 from qengine.engine import Engine
+from qengine.engine.counts import Counts, Glance
+from qengine.engine.health import Health
 from qengine.errors import (
     BackendUnavailable,
     ConfigurationError,
@@ -31,6 +33,7 @@ __all__ = [
     "Cancel",
     "Clock",
     "ConfigurationError",
+    "Counts",
     "DeadReason",
     "Discard",
     "DuplicateTask",
@@ -38,6 +41,8 @@ __all__ = [
     "Event",
     "FailureGroup",
     "Finding",
+    "Glance",
+    "Health",
     "Job",
     "JobContext",
     "JobError",

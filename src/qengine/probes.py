@@ -112,11 +112,11 @@ class Probes:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        server, thread = self._server, self._thread
-        if server is not None and thread is not None:
-            await asyncio.to_thread(server.shutdown)
-            server.server_close()
-            await asyncio.to_thread(thread.join)
+        assert self._server is not None
+        assert self._thread is not None
+        await asyncio.to_thread(self._server.shutdown)
+        self._server.server_close()
+        await asyncio.to_thread(self._thread.join)
 
     def answer(self, path: str, accept: str) -> tuple[HTTPStatus, str, bytes]:
         """The answer to a request, from a thread that is not the event loop's: status, content type and body."""

@@ -181,6 +181,19 @@ async def test_clients_that_say_nothing_are_not_let_in_without_end(url: str) -> 
                     await asyncio.sleep(0.01)
 
 
+async def test_no_thread_to_be_had_is_no_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with Engine(url) as engine, Probes(engine, ANYWHERE) as probes:
+        with monkeypatch.context() as patch:
+            patch.setattr("socketserver.ThreadingMixIn.process_request", refuse)
+            for _ in range(AT_ONCE + 1):
+                with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+                    await fetch(probes, "/healthz")
+        assert (await fetch(probes, "/healthz")).status == 200
+
+
 async def test_what_is_asked_for_is_logged_for_debugging_only_and_harmlessly(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "qengine.probes")
     async with Engine(url) as engine, Probes(engine, ANYWHERE) as probes:

@@ -112,9 +112,8 @@ class Vitals(abc.ABC):
 
     async def _stop_counting(self) -> None:
         """To be called before the backend is closed."""
-        for latest in (self._counts, self._glance):
-            if latest is not None:
-                await latest.close()
+        await _open(self._counts).close()
+        await _open(self._glance).close()
         self._counts = self._glance = self._loop = None
 
     async def health(self, *, max_due: float | None = MAX_DUE, timeout: float = 5.0) -> Health:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from qengine import BackendUnavailable, ConfigurationError, Engine, JobContext
+from qengine.backends.inspection import Inspection
 from qengine.backends.protocol import QueueBackend
 from qengine.testing import faults
 from qengine.testing.faults import Plan, fail, hang, injected, late, lose_reply
@@ -31,7 +32,8 @@ def shop(url: str) -> Engine:
 
 
 def test_every_verb_that_speaks_to_the_database_can_fail() -> None:
-    asked = {name for name, member in vars(QueueBackend).items() if inspect.iscoroutinefunction(member)}
+    members = {**vars(Inspection), **vars(QueueBackend)}
+    asked = {name for name, member in members.items() if inspect.iscoroutinefunction(member)}
     assert set(faults.VERBS) == asked - {"close"} | {"transaction", "commit"}
 
 

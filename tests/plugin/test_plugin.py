@@ -87,8 +87,10 @@ def test_the_guide_shows_the_files_of_the_plug_in() -> None:
 
 
 def test_the_guide_names_every_verb_of_the_contract() -> None:
+    from qengine.backends.inspection import Inspection
     from qengine.backends.protocol import QueueBackend
 
     guide = (ROOT / "backends" / "README.md").read_text()
-    verbs = {name for name, member in vars(QueueBackend).items() if callable(member) or isinstance(member, classmethod)}
+    members = {**vars(Inspection), **vars(QueueBackend)}
+    verbs = {name for name, member in members.items() if callable(member) or isinstance(member, classmethod)}
     assert {verb for verb in verbs if not verb.startswith("_") and f"`{verb}" not in guide} == set()

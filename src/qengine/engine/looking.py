@@ -16,6 +16,9 @@ from qengine.job import Job, JobError
 
 SEARCH_TIME = 0.1
 """Seconds after which a search hands over what it has found so far."""
+WINDOW, TEXT_WINDOW = 20_000, 2_000
+"""Jobs that a search looks through at once, at first; fewer for a text, as payloads may be large."""
+LARGEST_WINDOW = 200_000
 
 
 class Looking(abc.ABC):
@@ -99,7 +102,9 @@ class Looking(abc.ABC):
         )
         found: list[Job[Any]] = []
         deadline = time.monotonic() + SEARCH_TIME
+        window = WINDOW if which.text is None else TEXT_WINDOW
         while True:
+            began = time.monotonic()
             page = await self.backend.search(
                 status=which.status,
                 type=type,
@@ -110,11 +115,15 @@ class Looking(abc.ABC):
                 created_before=created_before,
                 limit=limit - len(found),
                 after=after,
+                window=window,
             )
             found += [self._seen_by_user(job) for job in page.jobs]
             after = page.after
-            if after is None or len(found) >= limit or time.monotonic() >= deadline:
+            now = time.monotonic()
+            if after is None or len(found) >= limit or now >= deadline:
                 return Page(found, after)
+            if now - began < SEARCH_TIME / 8:
+                window = min(window * 4, LARGEST_WINDOW)
 
     async def running(self, limit: int = 100) -> list[Job[Any]]:
         """Up to `limit` jobs that run now, with their progress; those whose lease ends first in front."""

@@ -57,7 +57,7 @@ class Collector(BaseCollector):
 
     def describe(self) -> Iterable[Metric]:
         """The metrics without values; so that a registry notices when an engine is registered twice."""
-        return [*_work(Tally(), (), 0), *(_stored(Counts(), Glance()) if self._database else ())]
+        return [*_work(Tally(), (), 0), *(_stored(Counts(), Glance(), ()) if self._database else ())]
 
     def collect(self) -> Iterable[Metric]:
         """The metrics as they stand."""
@@ -67,7 +67,7 @@ class Collector(BaseCollector):
                 stored = self.look()
             except ConfigurationError:
                 return  # the engine is closed: nothing is known of what is stored
-            yield from _stored(*stored)
+            yield from _stored(*stored, self._engine.registry.names)
 
     def look(self) -> tuple[Counts, Glance]:
         """What is known of what is stored. Begins to find out anew, when it is time to."""
@@ -147,37 +147,38 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return list(zip(ends, map(float, accumulate(histogram.bins)), strict=True))
 
 
-def _stored(counts: Counts, glance: Glance) -> Iterator[Metric]:
-    """What is in the database: the same from every process of a queue, but for its age."""
+def _stored(counts: Counts, glance: Glance, types: Iterable[str]) -> Iterator[Metric]:
+    """What is in the database: the same from every process of a queue, but for its age. `types` are told of with zeros too."""
     jobs = Gauge("qengine_jobs", "Jobs stored.", labels=["type", "status"])
     unhandled = Gauge("qengine_unhandled_jobs", "Jobs that wait and that no live worker has a handler for.", labels=["type"])
     groups = Gauge("qengine_failure_groups", "Groups of dead and failed jobs with the same error (at most 200 are counted).")
     if counts.stats is not None:
-        for kind, by_status in sorted(counts.stats.by_type.items()):
+        for kind in sorted({*counts.stats.by_type, *types}):
+            by_status = counts.stats.by_type.get(kind, {})
             for status in Status:
                 jobs.add_metric([kind, status], by_status.get(status, 0))
         for kind, number in sorted(counts.stats.unhandled.items()):
             unhandled.add_metric([kind], number)
         groups.add_metric([], len(counts.failures or ()))
-    yield from (jobs, unhandled, groups, *_lines(counts, glance), *_counting(counts, glance))
+    yield from (jobs, unhandled, groups, *_lines(counts, glance, types), *_counting(counts, glance))
 
 
-def _lines(counts: Counts, glance: Glance) -> Iterator[Metric]:
+def _lines(counts: Counts, glance: Glance, types: Iterable[str]) -> Iterator[Metric]:
     oldest = Gauge("qengine_oldest_due_seconds", "For how long the first job in line has been due; 0: none is.", labels=["type"])
-    types = Gauge("qengine_type_paused", "1 for each type that is paused.", labels=["type"])
-    queues = Gauge("qengine_queue_paused", "1 for each queue that is paused.", labels=["queue"])
+    paused_type = Gauge("qengine_type_paused", "1 for each type that is paused.", labels=["type"])
+    paused_queue = Gauge("qengine_queue_paused", "1 for each queue that is paused.", labels=["queue"])
     workers = Gauge("qengine_workers", "Live workers of the whole queue.")
     slots = Gauge("qengine_worker_slots", "How many jobs they can run at once.")
     running = Gauge("qengine_worker_slots_busy", "How many jobs they run.")
     if glance.at is not None:
-        for kind in sorted({*glance.waiting, *(counts.stats.by_type if counts.stats else ())}):
+        for kind in sorted({*glance.waiting, *(counts.stats.by_type if counts.stats else ()), *types}):
             oldest.add_metric([kind], glance.waiting.get(kind, 0.0))
         for pause in glance.pauses:
-            (types if pause.kind == "type" else queues).add_metric([pause.name], 1)
+            (paused_type if pause.kind == "type" else paused_queue).add_metric([pause.name], 1)
         workers.add_metric([], len(glance.workers))
         slots.add_metric([], sum(worker.concurrency for worker in glance.workers))
         running.add_metric([], sum(worker.running for worker in glance.workers))
-    yield from (oldest, types, queues, workers, slots, running)
+    yield from (oldest, paused_type, paused_queue, workers, slots, running)
 
 
 def _counting(counts: Counts, glance: Glance) -> Iterator[Metric]:

@@ -203,6 +203,8 @@ async def test_what_is_stored(url: str) -> None:
     assert seen("qengine_database_up") == 1
     assert seen("qengine_oldest_due_seconds", type="nobody") >= 0
     assert seen("qengine_oldest_due_seconds", type="fail") == 0, "none is due, which is told too"
+    assert seen("qengine_jobs", type="retry", status="dead") == 0, "none was ever stored, which is told too"
+    assert not seen.has("qengine_jobs", type="unheard-of", status="dead")
     assert seen("qengine_count_duration_seconds") > 0
     assert abs(seen("qengine_count_timestamp_seconds") - time.time()) < 300
 

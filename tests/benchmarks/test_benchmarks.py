@@ -9,16 +9,19 @@ from xml.etree import ElementTree
 
 import pytest
 
+from qengine import Engine
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import campaign, goals, measures, page, places, plots, processes  # noqa: E402
+from benchmarks import campaign, goals, inspection, measures, page, places, plots, processes  # noqa: E402
 from benchmarks.campaign import Outcome, Sample, Settings  # noqa: E402
 from benchmarks.catalogue import CEILINGS, OURS, PEERS  # noqa: E402
 from benchmarks.figures import figure, ratio  # noqa: E402
 from benchmarks.orders import Order  # noqa: E402
 
 SQLITE = places.SQLitePlace()
+pytestmark = pytest.mark.anyio
 
 
 def test_orders_survive_the_way_to_another_process() -> None:
@@ -82,6 +85,26 @@ def test_growth_is_drawn_and_judged_from_figures() -> None:
     assert {"sqlite-drain-100.svg", "sqlite-growth-claim.svg"} <= plots.plots(outcome).keys()
     verdict = next(v for v in goals.judge(outcome) if v.goal.against == "bare engine")
     assert (verdict.value, verdict.met) == (0.6, True)
+
+
+async def test_looks_are_measured_beside_a_full_table(url: str) -> None:
+    times = await inspection.measure(url, 2_000, lambda url: None, repeats=1)
+    assert all(len(taken) == 1 for taken in times.values())
+    async with Engine(url) as engine:
+        counts = (await engine.stats()).by_status
+        assert counts == {
+            "pending": 700,
+            "processing": 2,
+            "completed": 1_200,
+            "failed": 20,
+            "dead": 60,
+            "cancelled": 18,
+        }
+        # What is measured finds something: an empty answer costs nothing.
+        empty = {name for name, look in inspection.looks(engine, 2_000).items() if not await look()}
+        assert empty == set()
+    judged = inspection.judged({"job": [0.2, 0.001, 0.002], "running": [0.2, 0.3], "stats": [9.0]})
+    assert judged == {"job": True, "running": False, "stats": None}
 
 
 def test_every_system_has_a_module_and_pins() -> None:

@@ -122,7 +122,7 @@ class Looking(abc.ABC):
             now = time.monotonic()
             if after is None or len(found) >= limit or now >= deadline:
                 return Page(found, after)
-            if now - began < SEARCH_TIME / 8:
+            if now - began < (deadline - now) / 8:
                 window = min(window * 4, LARGEST_WINDOW)
 
     async def running(self, limit: int = 100) -> list[Job[Any]]:

@@ -18,7 +18,9 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._world: subprocess.Popen[bytes] | None = None
+        self.dashboard: str | None = None
+        """The link to the dashboard, if there is one."""
+        self._servers: list[subprocess.Popen[bytes]] = []
         (folder / "pages").mkdir()
 
     @property
@@ -28,16 +30,17 @@ class Stage:
 
     def start_world(self) -> None:
         """Start the mail and web servers, and put their addresses in the environment."""
-        self._world = self._start(
-            "world", [sys.executable, "-m", "email_pipeline.world", str(self.record)], stdout=subprocess.PIPE
-        )
-        assert self._world.stdout is not None
-        line = self._world.stdout.readline()
+        line = self._start_server("world", [sys.executable, "-m", "email_pipeline.world", str(self.record)])
         if not line:
             raise SystemExit(f"the mail and web servers did not start; {self.folder / 'world.log'} says why")
         ports = json.loads(line)
         os.environ["PIPELINE_SMTP"] = f"127.0.0.1:{ports['smtp']}"
         os.environ["PIPELINE_WEB"] = f"http://127.0.0.1:{ports['web']}"
+
+    def start_dashboard(self) -> None:
+        """Start the dashboard; without the packages that it needs, there is none."""
+        command = [sys.executable, "-m", "qengine", "web", "email_pipeline.pipeline:engine", "--port", "0"]
+        self.dashboard = self._start_server("dashboard", command).strip() or None
 
     def start_worker(self, name: str) -> subprocess.Popen[bytes]:
         """Start a worker as it is started in production; its log is `name`.log."""
@@ -53,11 +56,18 @@ class Stage:
 
     def clear(self) -> None:
         """End whatever still runs."""
-        processes = [process for process in (self._world, *self.workers.values()) if process is not None]
+        processes = [*self._servers, *self.workers.values()]
         for process in processes:
             process.kill()
         for process in processes:
             process.wait()
+
+    def _start_server(self, name: str, command: list[str]) -> str:
+        """Start a process that says in its first line where it is to be found; the line, or nothing when it ended instead."""
+        server = self._start(name, command, stdout=subprocess.PIPE)
+        self._servers.append(server)
+        assert server.stdout is not None
+        return server.stdout.readline().decode()
 
     def _start(self, name: str, command: list[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("ab") as log:

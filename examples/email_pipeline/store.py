@@ -143,8 +143,10 @@ async def mark(conn: Any, message_id: str, state: str) -> None:
 
 
 async def get_website(conn: Any, prospect: int) -> str:
-    [(website,)] = await execute(conn, "SELECT website FROM demo_prospects WHERE id = $1", prospect)
-    return str(website)
+    rows = await execute(conn, "SELECT website FROM demo_prospects WHERE id = $1", prospect)
+    if not rows:
+        raise LookupError(f"there is no prospect {prospect}")
+    return str(rows[0][0])
 
 
 async def set_job_title(conn: Any, prospect: int, title: str) -> None:

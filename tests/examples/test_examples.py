@@ -7,10 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urljoin
 
+import httpx
 import psutil
 import pytest
 
@@ -50,17 +54,31 @@ def printed(folder: Path) -> str:
     return (folder / "out").read_text()
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder that others may enter, as root's PostgreSQL must: each pytest that starts closes the common one to them."""
+    with open_folder() as folder:
+        yield folder
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="qengine-example-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="module")
-def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[subprocess.Popen[str], Path]]]:
+def pipelines() -> Iterator[dict[str, tuple[subprocess.Popen[str], Path]]]:
     """The email pipeline on both databases, side by side: each takes a minute, and mostly waits."""
-    folders = {name: tmp_path_factory.mktemp(f"pipeline-{name}") for name in ("sqlite", "postgres")}
-    flags = {"sqlite": [], "postgres": ["--postgres"]}
-    running = {name: (started([*PIPELINE, *flags[name]], folder), folder) for name, folder in folders.items()}
-    yield running
-    for process, _ in running.values():
-        if process.poll() is None:
-            process.terminate()
-            process.wait(timeout=60)
+    flags = {"sqlite": ["--stay"], "postgres": ["--postgres"]}
+    with ExitStack() as stack:
+        folders = {name: stack.enter_context(open_folder()) for name in flags}
+        running = {name: (started([*PIPELINE, *flags[name]], folder), folder) for name, folder in folders.items()}
+        yield running
+        for process, _ in running.values():
+            if process.poll() is None:
+                process.terminate()
+                process.wait(timeout=60)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -80,9 +98,38 @@ def test_every_example_is_run_and_listed() -> None:
     assert listed == there | {"email_pipeline/"}
 
 
+def until_printed(text: str, process: subprocess.Popen[str], folder: Path) -> str:
+    deadline = time.monotonic() + 240
+    while text not in (out := printed(folder)):
+        assert process.poll() is None, out
+        assert time.monotonic() < deadline, out
+        time.sleep(0.1)
+    return out
+
+
+def mend_the_record(process: subprocess.Popen[str], folder: Path) -> None:
+    """Look at the dashboard, and do with the command line what is printed for whoever watches."""
+    out = until_printed("Ctrl-C ends it all", process, folder)
+    [link] = set(re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", out))
+    with httpx.Client(follow_redirects=True) as browser:
+        assert "Dead letters" in browser.get(link).text
+        assert "there is no prospect" in browser.get(urljoin(link, "/dead")).text
+    script = out.partition("export ")[2].partition("Ctrl-C")[0]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-euc", f"export {script}"], capture_output=True, text=True, timeout=60, env=os.environ | {"PATH": path}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "LookupError: there is no prospect 1000" in done.stdout
+    until_printed("you mended it", process, folder)
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
 def test_email_pipeline(database: str, pipelines: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
     process, folder = pipelines[database]
+    if database == "sqlite":
+        mend_the_record(process, folder)
+        process.send_signal(signal.SIGINT)
     status = process.wait(timeout=240)
     out = printed(folder)
     assert status == 0, out

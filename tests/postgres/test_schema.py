@@ -99,3 +99,28 @@ async def test_the_printed_migrations_make_the_schema(opened: Open, sql: asyncpg
     await backend.check_schema()
     assert await backend.migrate() == []
     assert len(await backend.enqueue([NewJob("a")])) == 1
+
+
+async def test_the_first_release_s_schema_is_brought_up_beside_those_who_work(opened: Open, sql: asyncpg.Connection) -> None:
+    """Whatever is in it, and though others hold the table of jobs: that one is not touched."""
+    backend = await opened(migrate=False)
+    first = backend._migrations[0]
+    await sql.execute(first.sql)
+    await sql.execute(backend._sql["set_version"].text.replace(":version::text", "'1'"))
+    old_heartbeat = """INSERT INTO qengine_workers VALUES ('old', 'host', 1, '0.1', '{a}', NULL, 5, 2, now(), now())
+        ON CONFLICT (id) DO UPDATE SET running = excluded.running, heartbeat = excluded.heartbeat"""
+    await sql.execute(old_heartbeat)
+    await sql.execute("INSERT INTO qengine_schedules VALUES ('a * * * * *', 'a', '* * * * *', 'UTC', 'one', now(), NULL)")
+    await backend.enqueue([NewJob("a")])
+    with pytest.raises(SchemaError, match="at 1, this release needs 2"):
+        await backend.check_schema()
+    async with sql.transaction():
+        await sql.execute("LOCK TABLE qengine_jobs IN ACCESS EXCLUSIVE MODE")
+        async with asyncio.timeout(30):
+            assert await backend.migrate() == [migration.name for migration in backend._migrations[1:]]
+    await backend.check_schema()
+    [schedule] = await backend.schedules()
+    [worker] = await backend.workers(60.0)
+    assert (schedule.paused, worker.id, worker.loop_lag, worker.running) == (False, "old", None, 2)
+    await sql.execute(old_heartbeat)
+    assert [job.type for job in await backend.query(JobFilter(), limit=9)] == ["a"]

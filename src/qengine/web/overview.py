@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from qengine.backends.protocol import Pause, Schedule, WorkerInfo
 from qengine.job import Job, Status
-from qengine.web.live import View
+from qengine.web.live import RUNNING, View
 from qengine.web.render import fragment, page
 from qengine.web.settings import of
 from qengine.web.stream import EventStream, event
@@ -55,8 +55,12 @@ class WorkerRow:
     """What is shown of one worker."""
 
     info: WorkerInfo
+    busy: int
+    """How many of its slots are busy; as it said last, where more jobs run than were read."""
     jobs: Sequence[Job[Any]] = field(default=())
-    """Some of the jobs it runs."""
+    """Some of the jobs that it holds."""
+    more: int = 0
+    """How many more it holds."""
 
 
 # -- from a view to what the templates show
@@ -86,8 +90,16 @@ def worker_rows(view: View) -> list[WorkerRow]:
     jobs: dict[str | None, list[Job[Any]]] = {}
     for job in sorted(view.running, key=lambda job: job.id):
         jobs.setdefault(job.locked_by, []).append(job)
-    infos = sorted(view.workers, key=lambda info: (info.host, info.pid, info.id))
-    return [WorkerRow(info, jobs.get(info.id, [])[:JOBS]) for info in infos]
+    all_read = len(view.running) < RUNNING
+    rows = []
+    for info in sorted(view.workers, key=lambda info: (info.host, info.pid, info.id)):
+        held = jobs.get(info.id, [])
+        # It may hold some more in its buffer. Its own word is as old as its heartbeat.
+        busy = min(len(held), info.concurrency) if all_read else info.running
+        rows.append(
+            WorkerRow(info, busy, held[:JOBS], max(len(held) if all_read else info.running, len(held)) - len(held[:JOBS]))
+        )
+    return rows
 
 
 def fire_rows(view: View) -> list[tuple[Schedule, bool]]:

@@ -40,7 +40,7 @@ class Stage:
         self.address = address
         self.browser = browser
         self.gate = asyncio.Event()
-        """Jobs of the type `hold` end when it is set."""
+        """Jobs of the type `import_orders` end when it is set."""
         self._cookies: Any = None
 
     async def clear(self) -> None:
@@ -79,9 +79,9 @@ class Stage:
 
         await self.until(look)
 
-    async def dead(self, error: str = "no such user: 7", **payload: Any) -> int:
-        """A job that the worker has found to be dead; its id."""
-        job = await self.engine.enqueue("break", {"error": error, **payload})
+    async def dead(self, to: str = "nobody 7", **payload: Any) -> int:
+        """A job that is dead, as this is no address; its id."""
+        job = await self.engine.enqueue("send_email", {"to": to, **payload})
         await self.status(job.id, "dead")
         return job.id
 
@@ -183,28 +183,26 @@ async def playing(url: str, browser: Browser) -> AsyncIterator[Stage]:
     engine = Engine(url)
     stage: Stage
 
+    @engine.task(max_attempts=1)
+    async def send_email(to: str, password: str = "") -> str:
+        if "@" not in to:
+            raise ValueError(f"not an address: {to}")
+        if to.startswith("gone"):
+            raise LookupError(f"550 no such user: {to}")
+        return f"sent to {to}"
+
     @engine.task()
-    async def work(ctx: JobContext, note: str = "") -> str:
-        return f"done: {note}"
-
-    @engine.task("break", max_attempts=1)
-    async def break_(error: str, password: str = "", mended: bool = False) -> str:
-        if mended:
-            return "mended"
-        raise ValueError(error)
-
-    @engine.task("refuse")
-    async def refuse(reason: str) -> None:
+    async def forget(reason: str) -> None:
         raise Discard(reason)
 
     @engine.task()
-    async def hold(ctx: JobContext, total: int = 4) -> None:
-        await ctx.progress(1, total, "a quarter")
+    async def import_orders(ctx: JobContext, pages: int = 4) -> None:
+        await ctx.progress(1, pages, "reading page 1")
         await stage.gate.wait()
 
     @engine.cron("0 3 * * *", tz="Europe/Berlin")
     @engine.task()
-    async def nightly() -> None: ...
+    async def nightly_report() -> None: ...
 
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -11,54 +11,54 @@ from stage import HOSTILE, SHOWN, Stage, Visitor
 
 async def test_the_poison_record_is_mended(stage: Stage, visitor: Visitor) -> None:
     page, engine = visitor.page, stage.engine
-    ids = [await stage.dead(f"no such user: {number}", password="hunter2") for number in range(3)]
+    ids = [await stage.dead(f"nobody {number}", password="hunter2") for number in range(3)]
 
     await stage.counted("dead", 3)
     await visitor.go("/")
     await visitor.follow("Dead letters", "nav")
-    group = page.get_by_role("link", name="no such user")
-    await expect(page.locator("tbody tr")).to_contain_text("break")
+    group = page.get_by_role("link", name="not an address")
+    await expect(page.locator("tbody tr")).to_contain_text("send_email")
     async with page.expect_navigation():
         await group.click()
     await expect(page.locator("tbody tr")).to_have_count(3)
     await visitor.follow(str(ids[0]))
-    await expect(page.get_by_label("Traceback of attempt 1")).to_contain_text("raise ValueError(error)")
+    await expect(page.get_by_label("Traceback of attempt 1")).to_contain_text("raise ValueError(f")
 
     await visitor.follow("Edit payload…")
     field = page.get_by_label("JSON object")
     shown = json.loads(await field.input_value())
-    assert shown == {"error": "no such user: 0", "password": "••••••"}
+    assert shown == {"to": "nobody 0", "password": "••••••"}
     await field.fill("{not json")
     await visitor.press("Save and requeue")
     await expect(page.get_by_role("alert")).to_be_visible()
     visitor.refused(422)
     await expect(field).to_have_value("{not json")
-    await field.fill(json.dumps(shown | {"mended": True}))
+    await field.fill(json.dumps(shown | {"to": "ada@example.com"}))
     await visitor.press("Save and requeue")
     await stage.status(ids[0], "completed")
     mended = await engine.job(ids[0])
-    assert mended.result == "mended"
-    assert mended.payload == {"error": "no such user: 0", "password": "hunter2", "mended": True}
+    assert mended.result == "sent to ada@example.com"
+    assert mended.payload == {"to": "ada@example.com", "password": "hunter2"}
     await page.reload()
-    await expect(page.get_by_label("Result")).to_contain_text("mended")
+    await expect(page.get_by_label("Result")).to_contain_text("sent to ada")
     await page.get_by_text("Payload before").click()
     before = page.get_by_label("Payload before")
-    await expect(before).to_contain_text("no such user: 0")
+    await expect(before).to_contain_text("nobody 0")
     await expect(page.locator("body")).not_to_contain_text("hunter2")
 
 
 async def test_a_group_is_requeued(stage: Stage, visitor: Visitor) -> None:
     page, engine = visitor.page, stage.engine
-    alike = [await stage.dead(f"timeout after {number} s") for number in range(3)]
-    other = await stage.dead("disk full")
-    await engine.pause(type="break")
+    alike = [await stage.dead(f"nobody {number}") for number in range(3)]
+    other = await stage.dead("gone@example.com")
+    await engine.pause(type="send_email")
     await visitor.go(f"/dead/{alike[0]}")
     await expect(page.locator("tbody tr")).to_have_count(3)
     await page.get_by_label("at a rate of").check()
     await page.get_by_label("jobs a minute").fill("6")
     await page.get_by_role("button", name="Requeue", exact=False).click()
     await visitor.told("3 jobs requeued")
-    waiting = await engine.jobs(type="break", status="pending")
+    waiting = await engine.jobs(type="send_email", status="pending")
     assert [job.id for job in waiting] == alike
     due = sorted(job.scheduled_for for job in waiting if job.scheduled_for)
     assert [round((later - sooner).total_seconds()) for sooner, later in pairwise(due)] == [10, 10]
@@ -69,7 +69,7 @@ async def test_what_is_hostile_is_text(stage: Stage, visitor: Visitor) -> None:
     page, engine = visitor.page, stage.engine
     hostile = HOSTILE.replace("\x00", "")
     dead = await stage.dead(hostile, password=hostile)
-    discarded = await engine.enqueue("refuse", {"reason": hostile})
+    discarded = await engine.enqueue("forget", {"reason": hostile})
     await stage.status(discarded.id, "dead")
     stranger = await engine.enqueue(hostile, {hostile: [hostile]}, queue=hostile, unique_key=hostile, delay=0)
     await engine.pause(queue=hostile, by=hostile)

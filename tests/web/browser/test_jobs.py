@@ -71,18 +71,18 @@ async def test_a_job_from_its_enqueue_to_its_end(stage: Stage, visitor: Visitor)
 
 
 async def test_run_now(stage: Stage, visitor: Visitor) -> None:
-    job = await stage.engine.enqueue("work", {"note": "now"}, delay=3600)
+    job = await stage.engine.enqueue("send_email", {"to": "ada@example.com"}, delay=3600)
     await visitor.go(f"/jobs/{job.id}")
     await visitor.press("Run now")
     await visitor.told("is due now")
     await stage.status(job.id, "completed")
     await visitor.page.reload()
-    await expect(visitor.page.get_by_label("Result")).to_contain_text("done: now")
+    await expect(visitor.page.get_by_label("Result")).to_contain_text("sent to ada@example.com")
 
 
 async def test_a_job_that_runs(stage: Stage, visitor: Visitor) -> None:
     page = visitor.page
-    job = await stage.engine.enqueue("hold", {})
+    job = await stage.engine.enqueue("import_orders", {})
 
     async def told() -> object:
         return (await stage.engine.job(job.id)).progress
@@ -90,7 +90,7 @@ async def test_a_job_that_runs(stage: Stage, visitor: Visitor) -> None:
     await stage.until(told)
     await visitor.go(f"/jobs/{job.id}")
     await expect(page.get_by_role("progressbar")).to_have_attribute("max", "4")
-    await expect(page.locator("main")).to_contain_text("a quarter")
+    await expect(page.locator("main")).to_contain_text("reading page 1")
     await expect(page.get_by_role("heading", name="Lease")).to_be_visible()
     stage.gate.set()
     # The page looks again by itself.

@@ -36,33 +36,35 @@ async def test_it_follows_what_happens(stage: Stage, visitor: Visitor) -> None:
     await expect(page.locator("[data-section=notices]")).to_contain_text("No live worker handles")
     await expect(page.locator(".tile[data-key=pending] .value")).to_have_text("1")
 
-    job = await engine.enqueue("hold", {})
+    job = await engine.enqueue("import_orders", {})
     worker = page.locator(".worker")
-    await expect(worker).to_contain_text(f"{job.id} hold")
+    await expect(worker).to_contain_text(f"{job.id} import_orders")
     stage.gate.set()
-    await expect(worker).not_to_contain_text("hold")
+    await expect(worker).not_to_contain_text("import_orders")
     await expect(page.locator(".tile[data-key=completed] .value")).to_have_text("1")
 
     await engine.delete(type="nobody")
     await expect(row).to_have_count(0)
-    await expect(page.locator("[data-section=fires]")).to_contain_text(re.compile(r"nightly\s+0 3 \* \* \*\s+in \d+ (h|min)"))
+    await expect(page.locator("[data-section=fires]")).to_contain_text(
+        re.compile(r"nightly_report\s+0 3 \* \* \*\s+in \d+ (h|min)")
+    )
     assert await page.evaluate("performance.timeOrigin") == loaded, "it was reloaded"
 
 
 async def test_a_type_is_paused_and_resumed(stage: Stage, visitor: Visitor) -> None:
     page, engine = visitor.page, stage.engine
-    await engine.pause(type="work", by="Bob")
-    await engine.enqueue("work", {})
+    await engine.pause(type="send_email", by="Bob")
+    await engine.enqueue("send_email", {"to": "ada@example.com"})
     await visitor.watch()
     notice = page.locator("[data-section=notices] form")
-    await expect(notice).to_contain_text("the type work")
-    await visitor.press("Resume the type work", "[data-section=notices]")
-    await visitor.told("Type work is resumed")
+    await expect(notice).to_contain_text("the type send_email")
+    await visitor.press("Resume the type send_email", "[data-section=notices]")
+    await visitor.told("Type send_email is resumed")
     await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     assert await engine.pauses() == []
     await expect(page.locator(".tile[data-key=completed] .value")).to_have_text("1")
-    await visitor.press("Pause the type work")
+    await visitor.press("Pause the type send_email")
     [pause] = await engine.pauses()
-    assert (pause.kind, pause.name) == ("type", "work")
+    assert (pause.kind, pause.name) == ("type", "send_email")
     [entry] = await engine.audit_trail(1)
     assert (entry.actor, entry.action) == ("Ada", "pause")

@@ -11,7 +11,7 @@ async def test_schedules(stage: Stage, visitor: Visitor) -> None:
     await visitor.go("/")
     await visitor.follow("Schedules", "nav")
     row = page.locator("tbody tr")
-    await expect(row).to_contain_text("nightly")
+    await expect(row).to_contain_text("nightly_report")
     await expect(row).to_contain_text("0 3 * * *")
     await expect(row).to_contain_text("in ")
     await visitor.press("Pause")
@@ -25,7 +25,7 @@ async def test_schedules(stage: Stage, visitor: Visitor) -> None:
     assert not schedule.paused
     await visitor.press("Run now")
     await visitor.told("is enqueued")
-    [job] = await engine.jobs(type="nightly")
+    [job] = await engine.jobs(type="nightly_report")
     await expect(page.get_by_role("heading", level=1)).to_contain_text(str(job.id))
     await stage.status(job.id, "completed")
     await visitor.follow("Audit", "nav")
@@ -35,7 +35,7 @@ async def test_schedules(stage: Stage, visitor: Visitor) -> None:
 
 async def test_workers(stage: Stage, visitor: Visitor) -> None:
     page, engine = visitor.page, stage.engine
-    job = await engine.enqueue("hold", {})
+    job = await engine.enqueue("import_orders", {})
     await stage.status(job.id, "processing")
     await visitor.go("/")
     await visitor.follow("Workers", "nav")
@@ -43,7 +43,7 @@ async def test_workers(stage: Stage, visitor: Visitor) -> None:
     panel = page.locator("#live section")
     await expect(panel).to_contain_text(worker.host)
     await expect(panel).to_contain_text(worker.version)
-    await expect(panel.locator("tbody tr")).to_contain_text("hold")
+    await expect(panel.locator("tbody tr")).to_contain_text("import_orders")
 
     await page.get_by_label("named").fill("letters")
     await page.get_by_label("for minutes").fill("5")

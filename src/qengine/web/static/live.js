@@ -67,6 +67,7 @@
     const section = document.querySelector(`[data-section="${name}"]`);
     const made = document.createElement("template");
     made.innerHTML = html;
+    localTimes(made.content); // of app.js
     for (const field of made.content.querySelectorAll('input[name="csrf"]')) field.setAttribute("value", token);
     children(section, made.content);
   }

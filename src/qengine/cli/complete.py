@@ -96,7 +96,10 @@ def _silence() -> Iterator[None]:
 def _places(context: typer.Context) -> Iterator[str]:
     above: Any = context
     while above is not None:
-        yield from (str(above.params[name]) for name in ("dsn", "where", "target") if above.params.get(name))
+        yield from (str(above.params[name]) for name in ("where", "dsn") if above.params.get(name))
+        if "where" in above.params:
+            # An option that has no value yet keeps what stands before it from being taken apart.
+            yield from (word for word in above.args if ":" in word)
         above = above.parent
     if url := os.environ.get("QENGINE_URL"):
         yield url

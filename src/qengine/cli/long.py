@@ -75,6 +75,8 @@ class Work:
         def handle(number: int, frame: FrameType | None) -> None:
             if self._signal:
                 loop.call_soon_threadsafe(task.cancel)
+            else:
+                loop.call_soon_threadsafe(complain, "stopping after this batch; a second signal stops at once")
             self._signal = number
 
         replaced = {number: signal.signal(number, handle) for number in SIGNALS}

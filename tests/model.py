@@ -471,6 +471,7 @@ class Model:
 def _meets(job: Job[Any], which: JobFilter) -> bool:
     return (
         (which.ids is None or job.id in which.ids)
+        and (which.above is None or job.id > which.above)
         and (which.status is None or job.status in which.status)
         and which.type in (None, job.type)
         and which.queue in (None, job.queue)

@@ -181,6 +181,9 @@ class JobFilter:
     """Jobs that reached a final status (`completed_at`) before it; one that has not ended does not meet it."""
     text: str | None = None
     """Jobs in whose payload or last error this text is, as `search` looks for it."""
+    above: int | None = None
+    """Jobs with an id above this one. Verbs that take up to so many jobs take the lowest ids: whoever goes on in batches
+    gives the last one, and what was looked through is not looked through again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,9 @@ class Bulk(Looking):
             which = replace(which, ended_before=await self.backend.now() + _AN_INSTANT)
         spacing, began = (0.0 if rate is None else 1 / rate), time.monotonic()
 
-        async def requeue(part: JobFilter, limit: int, so_far: int) -> int:
+        async def requeue(part: JobFilter, limit: int, so_far: int) -> list[int]:
             begin = max(0.0, so_far * spacing - (time.monotonic() - began))
-            return len(await self.backend.requeue(part, limit, spacing=spacing, begin=begin))
+            return await self.backend.requeue(part, limit, spacing=spacing, begin=begin)
 
         return await self._many("requeue", which, detail, requeue, progress, by)
 
@@ -124,8 +124,8 @@ class Bulk(Looking):
         )
         refuse_everything("cancel", which)
 
-        async def cancel(part: JobFilter, limit: int, so_far: int) -> int:
-            return len(await self.backend.cancel(part, limit))
+        async def cancel(part: JobFilter, limit: int, so_far: int) -> list[int]:
+            return await self.backend.cancel(part, limit)
 
         try:
             return await self._many("cancel", await self._there_now(which), told(which), cancel, progress, by)
@@ -162,8 +162,8 @@ class Bulk(Looking):
         )
         refuse_everything("delete", which)
 
-        async def delete(part: JobFilter, limit: int, so_far: int) -> int:
-            return len(await self.backend.delete(part, limit))
+        async def delete(part: JobFilter, limit: int, so_far: int) -> list[int]:
+            return await self.backend.delete(part, limit)
 
         try:
             return await self._many("delete", await self._there_now(which), told(which), delete, progress, by)
@@ -187,12 +187,15 @@ class Bulk(Looking):
         if not ended or not set(ended) <= {Status.COMPLETED, Status.CANCELLED, Status.DEAD}:
             raise ConfigurationError(f"status={status!r}: jobs that have ended are completed, cancelled or dead")
         retention = dict.fromkeys(ended, float(older_than))
-
-        async def prune(part: JobFilter, limit: int, so_far: int) -> int:
-            return await self.backend.prune(retention, limit)
-
         detail = {"older_than": older_than, "status": [str(one) for one in ended]}
-        return await self._many("prune", JobFilter(status=ended), detail, prune, progress, by)
+        async with audited(self.backend, by, "prune", detail) as count:
+            while pruned := await self.backend.prune(retention, BATCH):
+                count.jobs += pruned
+                if progress is not None:
+                    progress(count.jobs)
+                if pruned < BATCH:
+                    break
+        return count.jobs
 
     async def _there_now(self, which: JobFilter) -> JobFilter:
         """The same, less what is enqueued from now on, so that acting on it comes to an end beside busy producers."""
@@ -206,7 +209,7 @@ class Bulk(Looking):
         action: str,
         which: JobFilter,
         detail: Mapping[str, Any],
-        act: Callable[[JobFilter, int, int], Awaitable[int]],
+        act: Callable[[JobFilter, int, int], Awaitable[list[int]]],
         progress: Progress | None,
         by: str | None,
     ) -> int:

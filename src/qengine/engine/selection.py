@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -121,20 +121,22 @@ def only_job(which: JobFilter) -> int | None:
 
 
 async def in_batches(
-    act: Callable[[JobFilter, int, int], Awaitable[int]], which: JobFilter, batch: int, done: Callable[[int], None]
+    act: Callable[[JobFilter, int, int], Awaitable[Sequence[int]]], which: JobFilter, batch: int, done: Callable[[int], None]
 ) -> None:
-    """Apply `act(which, limit, so far)`, which says how many it touched, until nothing more is selected.
+    """Apply `act(which, limit, so far)`, which says which jobs it touched, until nothing more is selected.
 
-    By slices of the ids where these are given, else by the conditions. `done` is called with the number so far after each.
+    By slices of the ids where these are given, else by the conditions, in the order of ids. `done` is called with the
+    number so far after each.
     """
     total = 0
     if which.ids is not None:
         for start in range(0, len(which.ids), batch):
-            total += await act(replace(which, ids=which.ids[start : start + batch]), batch, total)
+            total += len(await act(replace(which, ids=which.ids[start : start + batch]), batch, total))
             done(total)
         return
     while touched := await act(which, batch, total):
-        total += touched
+        total += len(touched)
         done(total)
-        if touched < batch:
+        if len(touched) < batch:
             break
+        which = replace(which, above=max(touched))

@@ -210,6 +210,7 @@ def filter_of(which: JobFilter) -> Mapping[str, Any]:
         "created_after": which.created_after,
         "ended_before": which.ended_before,
         "text": storable(which.text),
+        "above": which.above,
     }
 
 

@@ -418,4 +418,5 @@ def conditions(which: JobFilter) -> dict[str, Any]:
         "created_after": seconds_or_none(which.created_after),
         "ended_before": seconds_or_none(which.ended_before),
         "text": which.text,
+        "above": which.above,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -205,6 +206,29 @@ class TestFilter(Suite):
         return ids
 
     @pytest.mark.parametrize(
+        ("verb", "status"),
+        [
+            ("requeue", None),
+            ("requeue", Status.DEAD),
+            ("cancel", None),
+            ("cancel", Status.PENDING),
+            ("delete", None),
+            ("delete", Status.DEAD),
+            ("delete", Status.PENDING),
+        ],
+    )
+    async def test_the_lowest_ids_first(self, backend: QueueBackend, verb: str, status: Status | None) -> None:
+        """So that whoever goes on above the last one meets each once."""
+        claims = await start(backend, *[NewJob("a", priority=10 - n) for n in range(9)])
+        await backend.settle([buried(claim) for claim in claims[::-1]], WORKER)
+        if verb == "cancel" or status is Status.PENDING:
+            await backend.requeue(ALL, 100)
+        which = JobFilter(status=None if status is None else [status], type="a")
+        ids = [claim.id for claim in claims]
+        assert sorted(await getattr(backend, verb)(which, 4)) == ids[:4]
+        assert sorted(await getattr(backend, verb)(replace(which, above=ids[5]), 2)) == ids[6:8]
+
+    @pytest.mark.parametrize(
         ("conditions", "expected"),
         [
             ({}, range(8)),
@@ -227,6 +251,9 @@ class TestFilter(Suite):
             ({"text": "no such text"}, []),
             ({"text": "the error", "error_group": "g2", "type": "a"}, [4, 6]),
             ({"ended_before": 40}, [1, 2]),
+            ({"above": 3}, [4, 5, 6, 7]),
+            ({"above": 3, "status": [Status.DEAD]}, [4, 5, 7]),
+            ({"above": 3, "ids": [2, 3, 4]}, [4]),
             ({"ended_before": 41, "queue": "x", "text": "job"}, [1, 4]),
         ],
     )
@@ -239,6 +266,8 @@ class TestFilter(Suite):
         told = dict(conditions)
         if "ids" in told:
             told["ids"] = [ids[n] for n in told["ids"]]
+        if "above" in told:
+            told["above"] = ids[told["above"]]
         for name in ("created_before", "created_after", "ended_before"):
             if name in told:
                 told[name] = began + dt.timedelta(seconds=told[name])

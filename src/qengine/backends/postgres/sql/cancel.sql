@@ -6,6 +6,7 @@ FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock
 WHERE j.id = ANY(ARRAY(
   SELECT id FROM {schema}.qengine_jobs
   WHERE status IN ('pending', 'failed', 'processing')
+    AND (:above::bigint IS NULL OR id > :above::bigint)
     AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))
     AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
     AND (:type::text IS NULL OR type = :type::text)

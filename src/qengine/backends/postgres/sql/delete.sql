@@ -3,6 +3,7 @@ DELETE FROM {schema}.qengine_jobs AS j
 WHERE j.id = ANY(ARRAY(
   SELECT id FROM {schema}.qengine_jobs
   WHERE true
+    AND (:above::bigint IS NULL OR id > :above::bigint)
     AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))
     AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
     AND (:type::text IS NULL OR type = :type::text)

@@ -4,6 +4,7 @@ SELECT id, type, queue, priority, payload, status, attempts, max_attempts, crash
   created_at, updated_at, started_at, completed_at, error_group
 FROM {schema}.qengine_jobs
 WHERE id > :after::bigint
+  AND (:above::bigint IS NULL OR id > :above::bigint)
   AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))
   AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
   AND (:type::text IS NULL OR type = :type::text)

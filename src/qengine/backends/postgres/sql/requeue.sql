@@ -7,6 +7,7 @@ WITH clock AS (
   SELECT id, type, unique_key
   FROM {schema}.qengine_jobs AS j
   WHERE status IN ('dead', 'cancelled', 'completed')
+    AND (:above::bigint IS NULL OR id > :above::bigint)
     AND (:ids::bigint[] IS NULL OR id = ANY(:ids::bigint[]))
     AND (:statuses::text[] IS NULL OR status = ANY(:statuses::text[]))
     AND (:type::text IS NULL OR type = :type::text)

@@ -15,8 +15,8 @@ UPDATE qengine_jobs SET
     status = 'cancelled', rank = NULL, lease_token = lease_token + 1, locked_by = NULL, locked_until = NULL,
     completed_at = :now, updated_at = :now
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND id > 0 ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND id > coalesce(:above, 0) ORDER BY id LIMIT :limit)
     UNION ALL
-    SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) AND +id > coalesce(:above, 0) ORDER BY id LIMIT :limit)
 )
 RETURNING id

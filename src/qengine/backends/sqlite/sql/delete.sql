@@ -12,14 +12,15 @@ WITH matching AS NOT MATERIALIZED (
 )
 DELETE FROM qengine_jobs
 WHERE id IN (
-    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND :rare IS NULL AND id > 0 ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE :ids IS NULL AND :rare IS NULL AND id > coalesce(:above, 0) ORDER BY id LIMIT :limit)
     UNION ALL
     SELECT * FROM (
         SELECT matching.id FROM json_each(:rare) AS ended CROSS JOIN matching
         WHERE :ids IS NULL AND matching.status = ended.value AND matching.completed_at IS NOT NULL
+            AND +matching.id > coalesce(:above, 0)
         ORDER BY matching.id LIMIT :limit
     )
     UNION ALL
-    SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) ORDER BY id LIMIT :limit)
+    SELECT * FROM (SELECT id FROM matching WHERE id IN (SELECT value FROM json_each(:ids)) AND +id > coalesce(:above, 0) ORDER BY id LIMIT :limit)
 )
 RETURNING id

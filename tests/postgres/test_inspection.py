@@ -90,3 +90,17 @@ async def test_a_schedule_that_is_deleted_meanwhile_is_not_paused(backend: Postg
     assert [schedule.paused for schedule in await backend.schedules()] == [True]
     await sql.execute("DELETE FROM qengine_schedules")
     assert not await backend.pause_schedule("s", False)
+
+
+@pytest.mark.parametrize("id", [-(2**70), -1, 2**70])
+async def test_ids_that_can_be_none(backend: PostgresBackend, id: int) -> None:
+    """They come from the address line of a browser: what they ask for is told, and no error of the driver."""
+    [claim] = await start(backend, NewJob("a"))
+    await backend.settle([failed(claim)], WORKER)
+    await backend.audit(AuditEntry("me", "pause", job_id=claim.id))
+    above = id > 0
+    assert len((await backend.search(after=id)).jobs) == above
+    assert len((await backend.search(status=[Status.FAILED], after=id)).jobs) == above
+    assert len(await backend.audit_trail(9, before=id)) == above
+    assert await backend.audit_trail(9, job_id=id) == []
+    assert len(await backend.errors_since(id, 9)) == (not above)

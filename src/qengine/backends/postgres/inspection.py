@@ -61,7 +61,7 @@ class Inspection(Core):
             created_after=created_after,
             created_before=created_before,
         )
-        start = LARGEST_ID if after is None else after
+        start = _below(after)
         ids = None if status is None else await self._few(status, min(window, _FEW))
         if ids is not None:
             return await self._search_in(ids, which, limit, start)
@@ -118,7 +118,7 @@ class Inspection(Core):
 
     async def errors_since(self, after: int, limit: int) -> list[tuple[int, str, JobError]]:
         """See Inspection."""
-        rows = await self._fetch("errors_since", after=after, limit=limit)
+        rows = await self._fetch("errors_since", after=max(0, min(after, LARGEST_ID)), limit=limit)
         return [(row["id"], row["type"], error_of(row)) for row in rows]
 
     async def last_error_row(self) -> int:
@@ -172,9 +172,15 @@ class Inspection(Core):
 
     async def audit_trail(self, limit: int, job_id: int | None = None, before: int | None = None) -> list[AuditEntry]:
         """See Inspection."""
-        start = LARGEST_ID if before is None else before
         if job_id is None:
-            rows = await self._fetch("audit_trail", before=start, limit=limit)
+            rows = await self._fetch("audit_trail", before=_below(before), limit=limit)
+        elif not 0 < job_id <= LARGEST_ID:
+            return []
         else:
-            rows = await self._fetch("audit_trail_of_job", job_id=job_id, before=start, limit=limit)
+            rows = await self._fetch("audit_trail_of_job", job_id=job_id, before=_below(before), limit=limit)
         return [audit_of(row) for row in rows]
+
+
+def _below(id: int | None) -> int:
+    """The id below which to look, within what can be asked for."""
+    return LARGEST_ID if id is None else max(0, min(id, LARGEST_ID))

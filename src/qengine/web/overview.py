@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -56,10 +56,10 @@ class WorkerRow:
 
     info: WorkerInfo
     busy: int
-    """How many of its slots are busy; as it said last, where more jobs run than were read."""
-    jobs: Sequence[Job[Any]] = field(default=())
+    """How many of its slots are busy."""
+    jobs: Sequence[Job[Any]]
     """Some of the jobs that it holds."""
-    more: int = 0
+    more: int
     """How many more it holds."""
 
 
@@ -94,11 +94,9 @@ def worker_rows(view: View) -> list[WorkerRow]:
     rows = []
     for info in sorted(view.workers, key=lambda info: (info.host, info.pid, info.id)):
         held = jobs.get(info.id, [])
-        # It may hold some more in its buffer. Its own word is as old as its heartbeat.
-        busy = min(len(held), info.concurrency) if all_read else info.running
-        rows.append(
-            WorkerRow(info, busy, held[:JOBS], max(len(held) if all_read else info.running, len(held)) - len(held[:JOBS]))
-        )
+        # Its own word is as old as its heartbeat.
+        many = len(held) if all_read else max(len(held), info.running)
+        rows.append(WorkerRow(info, min(many, info.concurrency), held[:JOBS], many - len(held[:JOBS])))
     return rows
 
 
@@ -136,9 +134,7 @@ def _series(view: View) -> dict[str, Any]:
 async def overview(request: Request) -> Response:
     """The page, as things stand now."""
     view = await of(request).live.now()
-    return await page(
-        request, "overview.html", nav="overview", sections=SECTIONS, series=json.dumps(_series(view)), **_context(view)
-    )
+    return await page(request, "overview.html", nav="overview", series=json.dumps(_series(view)), **_context(view))
 
 
 async def stream(request: Request) -> Response:
@@ -163,7 +159,7 @@ async def _events(request: Request) -> AsyncGenerator[str, None]:
             sent, past = parts, view.activities
 
 
-def _draw(request: Request, view: View) -> Any:
+def _draw(request: Request, view: View) -> Callable[[], dict[str, str]]:
     def draw() -> dict[str, str]:
         context = _context(view)
         return {name: fragment(request, f"overview/{name}.html", **context) for name in SECTIONS}

@@ -43,9 +43,8 @@ class EventStream(Response):
                 # OSError: some servers tell so that the browser has left.
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 await self._send_on(send)
-            if not group.cancel_scope.cancel_called:
-                with contextlib.suppress(OSError):
-                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+            with contextlib.suppress(OSError):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
             group.cancel_scope.cancel()
 
     async def _send_on(self, send: Send) -> None:

@@ -114,10 +114,10 @@ def a_day() -> list[Activity]:
     dice, now = random.Random(7), time.time()
     rows = []
     for step, slots in ((60, 58), (900, 94)):
-        for ago in range(2, slots):
+        for ago in range(slots):
             start = (int(now // step) - ago) * step
             busy = 1.2 + math.sin(start / 86400 * 2 * math.pi)
-            runs = int(step * busy * dice.uniform(1.5, 2.5))
+            runs = int(min(step, now - start) * busy * dice.uniform(1.5, 2.5))
             failed = int(runs * dice.choice((0.002, 0.01, 0.01, 0.02, 0.06)))
             waits = [0] * (len(WAIT_BOUNDS) + 1)
             slow = dice.uniform(0.05, 0.6)

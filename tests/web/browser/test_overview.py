@@ -56,7 +56,7 @@ async def test_a_type_is_paused_and_resumed(stage: Stage, visitor: Visitor) -> N
     await engine.pause(type="send_email", by="Bob")
     await engine.enqueue("send_email", {"to": "ada@example.com"})
     await visitor.watch()
-    notice = page.locator("[data-section=notices] form")
+    notice = page.locator("[data-section=notices] .row")
     await expect(notice).to_contain_text("the type send_email")
     await visitor.press("Resume the type send_email", "[data-section=notices]")
     await visitor.told("Type send_email is resumed")

@@ -74,7 +74,14 @@ def in_the_tree(folder: Path, pattern: str) -> set[str]:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     package = ROOT / "src" / "qengine"
-    assert names == in_the_tree(package, "*.py") | in_the_tree(package, "*.sql") | {"qengine/py.typed"}
+    shown = {name for name in in_the_tree(package / "web", "*.*") | in_the_tree(package / "web", "LICENSE") if ".py" not in name}
+    assert names == in_the_tree(package, "*.py") | in_the_tree(package, "*.sql") | shown | {"qengine/py.typed"}
+    assert {
+        "qengine/web/templates/overview.html",
+        "qengine/web/static/style.css",
+        "qengine/web/static/vendor/uplot/uPlot.iife.min.js",
+        "qengine/web/static/vendor/uplot/LICENSE",
+    } <= shown
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])

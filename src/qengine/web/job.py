@@ -137,15 +137,15 @@ async def save(request: Request) -> Response:
     """Store the changed payload, and requeue the job if that was asked for."""
     found, dashboard = await _meant(request)
     form, by = form_of(request), dashboard.actor(request)
-    text, seen = form.get("payload", ""), whole(form, "seen") or 0
-    if seen != found.lease_token:
+    text = form.get("payload", "")
+    if form.get("seen") != str(found.lease_token):
         problem = "The job has changed since this page was loaded. Look at its page; save again to overwrite what is there."
         return await _editor(request, found, text, found.lease_token, problem)
     try:
         payload = _edited(text, dashboard.mask(found.payload, found.type), found.payload)
         await dashboard.engine.amend(found.id, payload=payload, by=by)
     except (PayloadError, ConfigurationError) as error:
-        return await _editor(request, found, text, seen, str(error))
+        return await _editor(request, found, text, found.lease_token, str(error))
     if "requeue" in form:
         if not await dashboard.engine.requeue(found.id, by=by):
             return await _left_alone(request, found, "requeue", "requeued, but its payload is changed")

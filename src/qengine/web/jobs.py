@@ -113,7 +113,8 @@ async def bulk_act(request: Request) -> Response:
     conditions, like = await chosen.conditions(dashboard.engine, now)
     rate = rate_of(form) if act == "requeue" else None
     came_from = Filter.of(QueryParams(form.get("came_from", "")))
-    back = path_to(request, "jobs", came_from.query())
+    gone = act == "delete" and came_from.like is not None  # with the others, the one that they are like
+    back = path_to(request, "dead") if gone else path_to(request, "jobs", came_from.query())
     return await begin(request, act, chosen.words(like), back, conditions, rate)
 
 

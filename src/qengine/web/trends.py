@@ -24,11 +24,11 @@ class Trends:
         self._known: dict[tuple[str | None, str | None], tuple[float, list[int]]] = {}
 
     async def of(
-        self, groups: Sequence[FailureGroup], now: dt.datetime, seconds: float = TRENDS
+        self, groups: Sequence[FailureGroup], now: dt.datetime, seconds: float | None = None
     ) -> dict[tuple[str, str], list[int]]:
-        """The trends of the groups, by (type, error), as far as they could be found in so many seconds."""
+        """The trends of the groups, by (type, error), as far as they could be found in so many seconds (TRENDS)."""
         found: dict[tuple[str, str], list[int]] = {}
-        until = time.monotonic() + seconds
+        until = time.monotonic() + (TRENDS if seconds is None else seconds)
         self._known = {key: known for key, known in self._known.items() if time.monotonic() - known[0] < TREND_AGE}
         for group in groups:
             key = (group.type, group.error)

@@ -22,7 +22,7 @@ from qengine.engine.counts import Counts
 from qengine.testing import faults
 from qengine.web import dashboard, overview, stream
 from qengine.web.live import Activities, View
-from qengine.web.overview import fire_rows, type_rows, worker_rows
+from qengine.web.overview import fire_rows, type_rows, unhandled, worker_rows
 from qengine.web.series import DAY, HOUR, series
 
 NOW = dt.datetime(2030, 1, 1, 12, tzinfo=dt.UTC)
@@ -63,6 +63,14 @@ def test_a_type_has_a_row_for_whatever_is_known_of_it() -> None:
     ]
     assert [row.counts["pending"] if row.counts else None for row in rows] == [0, 0, 0, 3]
     assert [row.counts for row in type_rows(replace(view, counts=Counts()))[0]] == [None, None, None]
+
+
+def test_what_waits_for_later_is_unhandled_too() -> None:
+    stats = Stats({}, {}, {}, {}, None, {"later": 2, "served": 1}, 1)
+    view = View(counts=Counts(stats, [], NOW), unhandled=["now"], workers=[replace(worker("a"), types=["served"])])
+    assert unhandled(view) == ["later", "now"]
+    assert unhandled(View(unhandled=["now"])) == ["now"]
+    assert [row.name for row in type_rows(view)[0] if row.unhandled] == ["later", "now"]
 
 
 def test_of_many_types_those_that_need_looking_at_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ class TypeRow:
     """For how many seconds the first of its line has been due; None when none is in line."""
     pause: Pause | None
     unhandled: bool
-    """It is in line, and no live worker serves it."""
+    """It waits, and no live worker serves it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +66,27 @@ class WorkerRow:
 # -- from a view to what the templates show
 
 
+def unhandled(view: View) -> list[str]:
+    """The types that wait, due or not, and that no live worker serves, by name."""
+    served = {name for info in view.workers for name in info.types}
+    counted = view.counts.stats.unhandled if view.counts.stats is not None else {}
+    # The count may be older than a worker's start.
+    return sorted({*view.unhandled, *(name for name in counted if name not in served)})
+
+
 def type_rows(view: View) -> tuple[list[TypeRow], int]:
     """The rows by name, and how many more types there are; those that need looking at, and the busiest, are never left out."""
     stored = view.counts.stats.by_type if view.counts.stats is not None else None
     pauses = {pause.name: pause for pause in view.pauses if pause.kind == "type"}
-    names = {*(stored or ()), *view.due, *pauses, *view.unhandled}
+    alone = frozenset(unhandled(view))
+    names = {*(stored or ()), *view.due, *pauses, *alone}
     rows = [
         TypeRow(
             name,
             None if stored is None else stored.get(name, NOTHING),
             view.due.get(name),
             pauses.get(name),
-            name in view.unhandled,
+            name in alone,
         )
         for name in names
     ]
@@ -114,6 +123,7 @@ def _context(view: View) -> dict[str, Any]:
     return {
         "view": view,
         "now": view.at or dt.datetime.now(dt.UTC),
+        "unhandled": unhandled(view),
         "rows": rows,
         "more": more,
         "workers": worker_rows(view),

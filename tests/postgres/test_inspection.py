@@ -104,3 +104,13 @@ async def test_ids_that_can_be_none(backend: PostgresBackend, id: int) -> None:
     assert len(await backend.audit_trail(9, before=id)) == above
     assert await backend.audit_trail(9, job_id=id) == []
     assert len(await backend.errors_since(id, 9)) == (not above)
+
+
+async def test_names_that_cannot_be_stored_are_looked_for_in_vain(backend: PostgresBackend) -> None:
+    """PostgreSQL takes no NUL and no half of a surrogate pair."""
+    await start(backend, NewJob("a"))
+    for text in ("\0", "\ud800"):
+        for name in ("type", "queue", "error_group", "text"):
+            assert list((await backend.search(**{name: text})).jobs) == []
+            assert await backend.query(JobFilter(**{name: text}), limit=9) == []
+        assert await backend.dead_by_day(PAST, text, text) == []

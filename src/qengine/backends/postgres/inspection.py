@@ -17,6 +17,7 @@ from qengine.backends.postgres.rows import (
     error_of,
     filter_of,
     job_of,
+    storable,
 )
 from qengine.backends.protocol import JobFilter
 from qengine.job import Job, JobError, Status
@@ -113,7 +114,7 @@ class Inspection(Core):
         self, since: dt.datetime, type: str | None = None, error_group: str | None = None
     ) -> list[tuple[dt.date, int]]:
         """See Inspection."""
-        rows = await self._fetch("dead_by_day", since=since, type=type, error_group=error_group)
+        rows = await self._fetch("dead_by_day", since=since, type=storable(type), error_group=storable(error_group))
         return [(row["day"], row["n"]) for row in rows]
 
     async def errors_since(self, after: int, limit: int) -> list[tuple[int, str, JobError]]:

@@ -203,9 +203,9 @@ def filter_of(which: JobFilter) -> Mapping[str, Any]:
     return {
         "ids": None if which.ids is None else [id for id in which.ids if 0 < id <= LARGEST_ID],
         "statuses": None if which.status is None else [str(status) for status in which.status],
-        "type": which.type,
-        "queue": which.queue,
-        "error_group": which.error_group,
+        "type": storable(which.type),
+        "queue": storable(which.queue),
+        "error_group": storable(which.error_group),
         "created_before": which.created_before,
         "created_after": which.created_after,
         "ended_before": which.ended_before,

@@ -71,8 +71,13 @@ class Page(HTMLParser):
             self.forms[-1].buttons[label] = (name, given.get("value") or "") if name else None
         elif tag == "textarea" and self._in_form:
             self.forms[-1].fields.append((given["name"] or "", text.removeprefix("\n")))
-        elif tag == "option" and self._in_form and "selected" in given and self._inside and self._inside[-1][0] == "select":
-            self.forms[-1].fields.append((self._inside[-1][1]["name"] or "", given.get("value") or label))
+        elif tag == "option" and self._in_form and self._inside and self._inside[-1][0] == "select":
+            name = self._inside[-1][1]["name"] or ""
+            fields, chosen = self.forms[-1].fields, (name, label if given.get("value") is None else given["value"] or "")
+            if "selected" in given:
+                fields[:] = [pair for pair in fields if pair[0] != name] + [chosen]
+            elif name not in dict(fields):
+                fields.append(chosen)  # a browser takes the first where none is marked
 
     def form(self, button: str) -> Form:
         """The first form with this button."""
@@ -113,7 +118,7 @@ class Visitor:
         """Press a button of a form, after filling in `fields` of it."""
         form = page.form(button)
         pressed = form.buttons[button]
-        assert set(fields) <= {*dict(form.fields), "rate", "minutes", "name", "priority"}, form.fields
+        assert set(fields) <= {name for name, _ in form.fields}, form.fields
         data = [(name, value) for name, value in form.fields if name not in fields]
         data += [(name, str(value)) for name, value in fields.items()] + ([pressed] if pressed else [])
         assert form.method == "post"

@@ -135,7 +135,7 @@ def test_a_worker_that_is_cancelled_without_a_signal_says_so(sqlite_url: str) ->
         options = {"concurrency": 1, "queues": None, "types": None, "grace": 0.0, "until_idle": False}
         engine = Engine(sqlite_url)
         engine.task("nothing")(_nothing)
-        serving = asyncio.create_task(worker._serve(engine, "app:engine", options))
+        serving = asyncio.create_task(worker._serve(engine, "app:engine", options, []))
         await asyncio.sleep(0.2)
         serving.cancel()
         with pytest.raises(asyncio.CancelledError):

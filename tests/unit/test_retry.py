@@ -57,7 +57,7 @@ class TestWaits:
         assert as_policy(wait).delay(attempt, ERROR) == delay
 
     def test_random_waits_stay_within_their_bounds(self) -> None:
-        policy = as_policy(tenacity.wait_exponential_jitter(multiplier=5, max=3600))
+        policy = as_policy(tenacity.wait_exponential(multiplier=5, max=3600) + tenacity.wait_random(0, 1))
         assert all(5 <= (policy.delay(1, ERROR) or 0) <= 6 for _ in range(50))
 
     def test_a_wait_sees_the_attempt_and_the_error(self) -> None:

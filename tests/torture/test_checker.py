@@ -525,6 +525,12 @@ def ended_by_itself(story: Story) -> None:
     story.event("odd", text="worker-1 ended by itself")
 
 
+def killed_by_nobody(story: Story) -> None:
+    story.enqueued(40)
+    story.ran(40)
+    story.died()
+
+
 BAD: dict[Callable[[Story], None], str] = {
     lost: "no acknowledged enqueue is lost",
     swapped: "no acknowledged enqueue is lost",
@@ -584,6 +590,7 @@ BAD: dict[Callable[[Story], None], str] = {
     fire_missing_in_the_calm: "no fire is lost",
     starved: "everything gets its turn",
     ended_by_itself: "a worker ends when it is told to, and only then",
+    killed_by_nobody: "a worker ends when it is told to, and only then",
 }
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from qengine.testing.torture.causes import Causes
-from qengine.testing.torture.history import Change, History, Row
+from qengine.testing.torture.history import OWN_HAND, Change, History, Row
 from qengine.testing.torture.ledger import Event
 
 FINAL = ("completed", "dead", "cancelled")
@@ -483,8 +483,18 @@ def _overtaken(history: History, waiting: Change, claimed: Change, overtaken: di
 
 def workers_end_well(history: History) -> Iterator[Violation]:
     """No worker ends by itself, or does not end when it is asked to."""
+    rule = "a worker ends when it is told to, and only then"
     for event in history.of_kind("odd"):
-        yield Violation("a worker ends when it is told to, and only then", event.facts["text"])
+        yield Violation(rule, event.facts["text"])
+    deadly: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for event in history.of_kind("begin", "end", "exit"):
+        facts = event.facts
+        if event.kind == "begin" and facts["type"] in history.rules.guilty:
+            deadly[event.pid].add((facts["job"], facts["token"]))
+        elif event.kind == "end":
+            deadly[event.pid].discard((facts["job"], facts["token"]))
+        elif event.kind == "exit" and not deadly.pop(facts["victim"], None) and facts["why"] == OWN_HAND:
+            yield Violation(rule, f"{facts['name']}[{facts['victim']}] was killed by nobody, and ran nothing that kills")
 
 
 CHECKS: tuple[Check, ...] = (

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from qengine.testing.torture.history import OWN_HAND
 from qengine.testing.torture.ledger import Ledger
 
 MEMORY_LIMIT = 450
@@ -162,12 +163,13 @@ class Cluster:
 
     def _buried(self, member: Member) -> None:
         status = member.process.returncode
-        if member.doom is None and status == -signal.SIGKILL and member.role == "worker":
-            member.doom = "its own hand"  # poison; the checker asks whether there was any
+        by_itself = status == -signal.SIGKILL and not member.killed and member.role == "worker"
+        if by_itself:
+            member.doom = OWN_HAND  # poison, perhaps while it was stopping; the checker asks whether there was any
         took = None if member.asked_at is None else round(time.monotonic() - member.asked_at, 2)
         self._ledger.write("exit", victim=member.pid, name=member.name, status=status, why=member.doom, took=took)
         # One that was asked before it was ready to listen dies of the signal itself.
-        asked_and_failed = member.asked_at is not None and status not in (0, -signal.SIGTERM)
+        asked_and_failed = member.asked_at is not None and status not in (0, -signal.SIGTERM) and not by_itself
         if member.doom is None or asked_and_failed:
             self.odd_ends.append(f"{member.name}[{member.pid}] ended by itself with status {status}; {_tail(member.log)}")
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from qengine.testing.torture.ledger import Event
 
+OWN_HAND = "its own hand"
+"""Why a worker ended that got a SIGKILL which the run did not send."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from qengine.testing.torture.causes import Causes
 from qengine.testing.torture.checker import Violation
-from qengine.testing.torture.history import History
+from qengine.testing.torture.history import OWN_HAND, History
 from qengine.testing.torture.options import Options
 
 SHOWN = 12
@@ -34,7 +34,7 @@ class Outcome:
 def kills(history: History) -> Counter[str]:
     """Processes that were killed, by what killed them."""
     killed = Counter(fault.facts["name"] for fault in history.faults if fault.facts.get("kill"))
-    killed["poison"] = sum(1 for event in history.of_kind("exit") if event.facts["why"] == "its own hand")
+    killed["poison"] = sum(1 for event in history.of_kind("exit") if event.facts["why"] == OWN_HAND)
     return +killed
 
 

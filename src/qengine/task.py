@@ -357,7 +357,9 @@ def check_count(what: str, value: Any) -> None:
 
 def check_seconds(what: str, value: Any, *, above: bool = False, none: str = "at once") -> None:
     """Raise ConfigurationError unless `value` is a number of seconds: 0 or more, or above 0."""
-    wrong = isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value)
+    wrong = (
+        isinstance(value, bool) or not isinstance(value, (int, float)) or (isinstance(value, float) and not math.isfinite(value))
+    )
     if wrong or value < 0 or (above and value == 0) or value > LONGEST:
         least = "over 0" if above else "of 0 or more"
         raise ConfigurationError(f"{what}={value!r}: give a number of seconds {least} (at most {LONGEST:.0e}), or None ({none})")

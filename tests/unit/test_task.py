@@ -183,7 +183,7 @@ class TestOptions:
         ("name", "value"),
         [
             *[("priority", v) for v in (0, 11, -1, 5.0, "5", True)],
-            *[("delay", v) for v in (-1, float("nan"), float("inf"), "5", True, 1e11, dt.timedelta(1))],
+            *[("delay", v) for v in (-1, 10**400, float("nan"), float("inf"), "5", True, 1e11, dt.timedelta(1))],
             *[("at", v) for v in (dt.datetime.max.replace(tzinfo=dt.UTC), dt.datetime.min.replace(tzinfo=dt.UTC))],
             *[("at", v) for v in (dt.datetime(2030, 1, 1), 5, "2030-01-01", dt.date(2030, 1, 1))],
             *[("max_attempts", v) for v in (0, -1, 1.0, "3", True, 2**31)],
@@ -191,7 +191,7 @@ class TestOptions:
             *[("queue", v) for v in ("", "a\0b", "x" * 256, 5, "\ud800", b"x")],
             *[("unique_key", v) for v in ("", "a\0b", "x" * 513, 7, "\ud800")],
             *[("partition_key", v) for v in ("", "a\0b", "x" * 513, 7)],
-            *[("expires", v) for v in (0, -1, float("nan"), float("inf"), "5", True, dt.datetime(2030, 1, 1))],
+            *[("expires", v) for v in (0, -1, 10**400, float("nan"), float("inf"), "5", True, dt.datetime(2030, 1, 1))],
             *[("headers", v) for v in ("x", {"a": 1}, {1: "a"}, {"a": "\0"}, ["a"])],
         ],
         ids=repr,

@@ -24,6 +24,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUICK", 2.0)
     monkeypatch.setattr(module, "FIRST_COUNT", 20.0)
     monkeypatch.setattr("qengine.web.trends.TRENDS", 20.0)
+    monkeypatch.setattr("qengine.web.trends.SHARE", 0.0)
 
 
 async def failing(queue: Engine) -> None:
@@ -159,10 +160,12 @@ async def test_the_largest_groups_alone_are_shown(queue: Engine, visitor: Visito
 async def test_trends_are_remembered_and_take_a_bounded_time(queue: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     await failing(queue)
     now, groups = await queue.backend.now(), [group for group in await queue.failures() if group.dead]
+    monkeypatch.setattr("qengine.web.trends.SHARE", 1e9)
     trends = Trends(queue)
     assert await trends.of(groups, now, seconds=0.0) == {}
     found = await trends.of(groups, now)
     assert list(found.values()) == [[0] * 13 + [3]]
+    assert await trends.total(now) == [0] * 13 + [3]
     asked = 0
 
     async def dead_by_day(*_: Any) -> Any:
@@ -172,9 +175,13 @@ async def test_trends_are_remembered_and_take_a_bounded_time(queue: Engine, monk
 
     monkeypatch.setattr(queue, "dead_by_day", dead_by_day)
     assert await trends.of(groups, now, seconds=0.0) == found
-    monkeypatch.setattr("qengine.web.trends.TREND_AGE", 0.0)
-    assert list((await trends.of(groups, now)).values()) == [[0] * 14]
-    assert asked == 1
+    assert await trends.total(now) == [0] * 13 + [3]
+    assert asked == 0
+    monkeypatch.setattr("qengine.web.trends.SHARE", 0.0)
+    quick = Trends(queue)
+    assert list((await quick.of(groups, now)).values()) == [[0] * 14]
+    await quick.of(groups, now)
+    assert asked == 2
 
 
 async def test_a_trend_has_every_day(queue: Engine) -> None:

@@ -64,6 +64,15 @@ async def test_a_running_job_shows_its_lease_and_keeps_itself_fresh(queue: Engin
     assert (await queue.job(job.id)).status is Status.CANCELLED
 
 
+async def test_a_job_whose_row_holds_odd_things_is_shown(queue: Engine, visitor: Visitor) -> None:
+    job = await queue.enqueue("mail", {"to": "a@example.com"})
+    [claim] = await queue.backend.claim(Demand("w", {"mail": 1}, 1, lease=600))
+    for progress, shown in (("[1]", ""), ('{"message": "so far"}', "? · so far"), ('{"done": 0, "total": "many"}', "0 of many")):
+        assert await queue.backend.save(claim.lease, progress=progress)
+        for path in ("/jobs", f"/jobs/{job.id}", "/workers"):
+            assert shown in (await visitor.visit(path)).text
+
+
 async def test_a_dead_job_is_requeued(queue: Engine, visitor: Visitor) -> None:
     [dead] = await dead_mails(queue, "nobody")
     page = await visitor.press(await visitor.visit(f"/jobs/{dead.id}"), "Requeue")

@@ -134,6 +134,8 @@ def test_a_short_run_in_a_long_life_is_seen() -> None:
 def test_texts() -> None:
     assert clean("a\x00\u202e\u200b\r\nb\tc") == "a\\x00\\u202e\\u200b\nb\tc"
     assert one_line("a\n  b" + "c" * 20, 8) == "a bcccc…"
+    assert one_line("x" * 10_000_000, 5) == "xxxx…"
+    assert one_line(" " * 100 + "late", 5) == "…"
     assert compact({"a": ["ü", None]}) == '{"a": ["ü", null]}'
     assert compact("no {json") == "no {json"
     assert (counted(1, "job"), counted(0, "job"), counted(2000, "job")) == ("1 job", "0 jobs", "2,000 jobs")

@@ -59,7 +59,7 @@ async def dead(request: Request) -> Response:
         counted=counted,
         full=len(ordered) == GROUPS,
         trends=await dashboard.trends.of([group for group in ordered if group.dead], now),
-        total=await trend(engine, now, TREND_DAYS),
+        total=await dashboard.trends.total(now),
         days=TREND_DAYS,
     )
 

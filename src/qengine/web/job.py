@@ -37,7 +37,7 @@ async def job(request: Request) -> Response:
     now = await engine.backend.now()
     shown = {
         name: None if value is None else dashboard.mask(value, found.type)
-        for name in ("payload", "result", "checkpoint", "headers", "progress")
+        for name in ("payload", "result", "checkpoint", "headers")
         for value in [getattr(found, name)]
     }
     return await page(

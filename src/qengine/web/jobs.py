@@ -89,8 +89,12 @@ async def bulk(request: Request) -> Response:
     """Ask whether an action on all jobs of a filter is meant, and say how many they are."""
     engine = of(request).engine
     act, now = _act(request.query_params), await engine.backend.now()
-    chosen = _narrowed(act, Filter.of(request.query_params), now)
+    asked = Filter.of(request.query_params)
+    chosen = _narrowed(act, asked, now)
     conditions, like = await chosen.conditions(engine, now)
+    number = await count(engine, conditions)
+    if number.more and asked.until is None:
+        number = replace(number, about=_about(engine.counts().stats, conditions))
     return await page(
         request,
         "bulk.html",
@@ -99,9 +103,9 @@ async def bulk(request: Request) -> Response:
         act=act,
         done=DONE[act],
         chosen=chosen,
-        came_from=Filter.of(request.query_params).query(),
+        came_from=asked.query(),
         words=chosen.words(like),
-        number=await count(engine, conditions),
+        number=number,
     )
 
 
@@ -156,12 +160,13 @@ async def count(engine: Engine, conditions: Mapping[str, Any]) -> Number:
         found = await engine.search(**conditions, limit=min(AT_ONCE, COUNTED + 1 - number), after=after)
         number, after = number + len(found.jobs), found.after
         if number > COUNTED or (after is not None and time.monotonic() >= until):
-            return Number(min(number, COUNTED), True, _about(engine.counts().stats, conditions))
+            return Number(min(number, COUNTED), True)
         if after is None:
             return Number(number, False)
 
 
 def _about(stats: Stats | None, conditions: Mapping[str, Any]) -> int | None:
+    """How many jobs met the conditions at the last count, where that tells it; `created_before` is the present there."""
     asked = {name for name, value in conditions.items() if value is not None} - {"status", "created_before"}
     if stats is None or len(asked - {"type", "queue"}) or len(asked) == 2:
         return None

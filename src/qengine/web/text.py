@@ -22,8 +22,10 @@ def clean(text: Any) -> str:
 
 def one_line(text: Any, width: int = 160) -> str:
     """`text` on one line, and at most `width` characters of it."""
-    line = " ".join(clean(text).split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    whole = str(text)
+    head = whole[: 8 * width]  # what may be a megabyte is not looked through for its first words
+    line = " ".join(clean(head).split())
+    return line if len(line) <= width and head == whole else line[: width - 1] + "…"
 
 
 def pretty(value: Any) -> str:

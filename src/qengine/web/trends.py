@@ -12,31 +12,46 @@ from qengine.engine import Engine
 TREND_DAYS = 14
 TRENDS = 0.25
 """Seconds that a page spends on trends; those left out are there at one of the next looks."""
-TREND_AGE = 60.0
-"""Seconds for which a trend is good."""
+SHARE = 20.0
+"""A trend is good for so many times what it took: small tables are read each time, large ones now and then."""
 
 
 class Trends:
-    """How many jobs of each group died on which day, remembered for a while."""
+    """How many jobs died on each of the last TREND_DAYS days, of all and of each group, remembered for a while."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[tuple[str | None, str | None], tuple[float, list[int]]] = {}
+        """With the time until which it is good."""
+
+    async def total(self, now: dt.datetime) -> list[int]:
+        """The trend of all dead jobs."""
+        self._forget()
+        return await self._get(now, None, None)
 
     async def of(
         self, groups: Sequence[FailureGroup], now: dt.datetime, seconds: float | None = None
     ) -> dict[tuple[str, str], list[int]]:
         """The trends of the groups, by (type, error), as far as they could be found in so many seconds (TRENDS)."""
-        found: dict[tuple[str, str], list[int]] = {}
         until = time.monotonic() + (TRENDS if seconds is None else seconds)
-        self._known = {key: known for key, known in self._known.items() if time.monotonic() - known[0] < TREND_AGE}
+        self._forget()
+        found: dict[tuple[str, str], list[int]] = {}
         for group in groups:
             key = (group.type, group.error)
-            if key not in self._known and time.monotonic() < until:
-                self._known[key] = time.monotonic(), await trend(self._engine, now, TREND_DAYS, *key)
-            if key in self._known:
-                found[key] = self._known[key][1]
+            if key in self._known or time.monotonic() < until:
+                found[key] = await self._get(now, *key)
         return found
+
+    async def _get(self, now: dt.datetime, type: str | None, error: str | None) -> list[int]:
+        if (type, error) not in self._known:
+            began = time.monotonic()
+            found = await trend(self._engine, now, TREND_DAYS, type, error)
+            ended = time.monotonic()
+            self._known[type, error] = ended + SHARE * (ended - began), found
+        return self._known[type, error][1]
+
+    def _forget(self) -> None:
+        self._known = {key: known for key, known in self._known.items() if time.monotonic() < known[0]}
 
 
 async def trend(engine: Engine, now: dt.datetime, days: int, type: str | None = None, error: str | None = None) -> list[int]:

@@ -108,6 +108,12 @@ def test_requeue_by_group_of_errors(cli: Cli) -> None:
     assert (cli.job(wanted).status, cli.job(other).status) == ("pending", "dead")
 
 
+def test_named_jobs_have_no_rate(cli: Cli) -> None:
+    dead = cli.dead()
+    assert "--rate goes with a filter" in cli.fails("requeue", dead, "--rate", "1", code=2)
+    assert cli.job(dead).status == "dead"
+
+
 def test_requeue_all(cli: Cli) -> None:
     first, second = cli.dead(), cli.dead()
     completed = cli.enqueue("add", {"a": 1})

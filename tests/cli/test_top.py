@@ -1,6 +1,7 @@
 """`qengine top`: the screen in this process, driven by key, and once as a real process on a real terminal."""
 
 import asyncio
+import datetime as dt
 import os
 import pty
 import re
@@ -17,7 +18,7 @@ import pytest
 from command import Cli
 from textual.pilot import Pilot
 
-from qengine import Engine, JobContext, SchemaError, Status
+from qengine import Engine, Job, JobContext, SchemaError, Status, WorkerInfo
 from qengine.cli import main, view
 from qengine.cli.screen import Confirm, Top
 from qengine.testing.faults import Plan, fail, injected
@@ -221,6 +222,30 @@ async def test_what_it_cannot_survive_ends_it(url: str, monkeypatch: pytest.Monk
         monkeypatch.setattr("qengine.cli.screen.look", broken)
         await until(lambda: not top.is_running)
     assert str(top.failure) == "another schema"
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (None, ""),
+        ({"done": 1, "total": 4, "message": None}, "██░░░░░░░░ 25 %"),
+        ({"done": 9, "total": 4, "message": "over\n\x1b"}, "██████████ 100 % over \\x1b"),
+        ({"done": 7, "total": None, "message": "pages"}, "7 pages"),
+        ({"done": 7, "total": 0}, "7"),
+        ({"message": "x" * 50}, "x" * 39 + "…"),
+    ],
+)
+def test_progress_in_a_cell(told: dict[str, object] | None, shown: str) -> None:
+    assert view.progress(Job(1, "a", progress=told)) == shown
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    now = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    assert view.worker_cells(WorkerInfo("w", "host", 7, "1.0", [], None, 3), now) == ["host 7", "1.0", "0/3", "", ""]
+    assert view.job_cells(Job(1, "a", locked_by="w"), now, {}) == ["1", "a", "0/3", "", "", "w"]
+    assert view.View(now).summary.endswith("counting …")
+    later = now + dt.timedelta(seconds=90)
+    assert view.View(later, counts={"dead": 2}, counted_at=now).summary.endswith("2 dead  ·  counted 90 s ago")
 
 
 def test_one_look_as_json(cli: Cli) -> None:

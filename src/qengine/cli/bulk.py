@@ -60,6 +60,8 @@ def requeue(
         created_after=created_after,
         created_before=created_before,
     )
+    if ids and rate is not None:
+        raise CommandError("--rate goes with a filter: jobs that are named by id go back at once")
     act = Engine.requeue if rate is None else partial(Engine.requeue, rate=rate)
     meant = _meant(ids, conditions, everything, [Status.DEAD])
     return _on_jobs(dsn, "requeue", "requeued", act, ids, meant, everything=everything, yes=yes, undoable=True, as_json=as_json)

@@ -165,7 +165,7 @@ async def test_trends_are_remembered_and_take_a_bounded_time(queue: Engine, monk
     assert await trends.of(groups, now, seconds=0.0) == {}
     found = await trends.of(groups, now)
     assert list(found.values()) == [[0] * 13 + [3]]
-    assert await trends.total(now) == [0] * 13 + [3]
+    assert await trends.one(now) == [0] * 13 + [3]
     asked = 0
 
     async def dead_by_day(*_: Any) -> Any:
@@ -175,7 +175,7 @@ async def test_trends_are_remembered_and_take_a_bounded_time(queue: Engine, monk
 
     monkeypatch.setattr(queue, "dead_by_day", dead_by_day)
     assert await trends.of(groups, now, seconds=0.0) == found
-    assert await trends.total(now) == [0] * 13 + [3]
+    assert await trends.one(now) == [0] * 13 + [3]
     assert asked == 0
     monkeypatch.setattr("qengine.web.trends.SHARE", 0.0)
     quick = Trends(queue)

@@ -20,7 +20,7 @@ from qengine.web.jobs import begin, rate_of, shown_payload
 from qengine.web.paths import path_to
 from qengine.web.render import page
 from qengine.web.settings import of
-from qengine.web.trends import TREND_DAYS, trend
+from qengine.web.trends import TREND_DAYS
 
 GROUPS = 200
 """Groups on the page, the largest; as many as the count in the background keeps."""
@@ -59,7 +59,7 @@ async def dead(request: Request) -> Response:
         counted=counted,
         full=len(ordered) == GROUPS,
         trends=await dashboard.trends.of([group for group in ordered if group.dead], now),
-        total=await dashboard.trends.total(now),
+        total=await dashboard.trends.one(now),
         days=TREND_DAYS,
     )
 
@@ -85,7 +85,7 @@ async def group(request: Request) -> Response:
         found=found,
         full=len(found.jobs) >= ON_A_PAGE,
         after=after,
-        trend=await trend(engine, now, LONG_TREND_DAYS, sample.type, error),
+        trend=await dashboard.trends.one(now, LONG_TREND_DAYS, sample.type, error),
         days=LONG_TREND_DAYS,
         payload_of=shown_payload(dashboard),
         like=Filter(status=(Status.DEAD,), like=sample.id).query(),

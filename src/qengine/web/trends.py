@@ -17,17 +17,17 @@ SHARE = 20.0
 
 
 class Trends:
-    """How many jobs died on each of the last TREND_DAYS days, of all and of each group, remembered for a while."""
+    """How many jobs died on each of the last days, of all and of each group, remembered for a while."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._known: dict[tuple[str | None, str | None], tuple[float, list[int]]] = {}
-        """With the time until which it is good."""
+        self._known: dict[tuple[int, str | None, str | None], tuple[float, list[int]]] = {}
+        """By days, type and error, with the time until which it is good."""
 
-    async def total(self, now: dt.datetime) -> list[int]:
-        """The trend of all dead jobs."""
+    async def one(self, now: dt.datetime, days: int = TREND_DAYS, type: str | None = None, error: str | None = None) -> list[int]:
+        """The trend of one group, or of all dead jobs."""
         self._forget()
-        return await self._get(now, None, None)
+        return await self._get(now, days, type, error)
 
     async def of(
         self, groups: Sequence[FailureGroup], now: dt.datetime, seconds: float | None = None
@@ -38,17 +38,18 @@ class Trends:
         found: dict[tuple[str, str], list[int]] = {}
         for group in groups:
             key = (group.type, group.error)
-            if key in self._known or time.monotonic() < until:
-                found[key] = await self._get(now, *key)
+            if (TREND_DAYS, *key) in self._known or time.monotonic() < until:
+                found[key] = await self._get(now, TREND_DAYS, *key)
         return found
 
-    async def _get(self, now: dt.datetime, type: str | None, error: str | None) -> list[int]:
-        if (type, error) not in self._known:
-            began = time.monotonic()
-            found = await trend(self._engine, now, TREND_DAYS, type, error)
-            ended = time.monotonic()
-            self._known[type, error] = ended + SHARE * (ended - began), found
-        return self._known[type, error][1]
+    async def _get(self, now: dt.datetime, days: int, type: str | None, error: str | None) -> list[int]:
+        if (known := self._known.get((days, type, error))) is not None:
+            return known[1]
+        began = time.monotonic()
+        found = await trend(self._engine, now, days, type, error)
+        ended = time.monotonic()
+        self._known[days, type, error] = ended + SHARE * (ended - began), found
+        return found
 
     def _forget(self) -> None:
         self._known = {key: known for key, known in self._known.items() if time.monotonic() < known[0]}

@@ -83,7 +83,7 @@ async def furnish(stage: Stage) -> dict[str, str]:
         await engine.enqueue("send_newsletter", {"issue": 12, "part": number}, delay=3600 * (number + 1))
     await engine.pause(type="send_newsletter", by="Ada")
     for number in range(9):
-        await engine.enqueue("send_email", {"to": f"gone{number}@example.com", "password": "hunter2"})
+        gone = await engine.enqueue("send_email", {"to": f"gone{number}@example.com", "password": "hunter2"})
     for number in range(4):
         await engine.enqueue("send_email", {"to": f"customer {number}"})
     for number in range(40):
@@ -102,7 +102,7 @@ async def furnish(stage: Stage) -> dict[str, str]:
         "edit": f"/jobs/{poison.id}/edit",
         "bulk": "/jobs/bulk?status=dead&act=requeue",
         "dead": "/dead",
-        "group": f"/dead/{poison.id}",
+        "group": f"/dead/{gone.id}",
         "schedules": "/schedules",
         "workers": "/workers",
         "audit": "/audit",

@@ -108,6 +108,9 @@ def test_a_life_is_drawn_as_it_was() -> None:
     job = Job(1, "mail", status=Status.DEAD, created_at=NOON, started_at=at(8), completed_at=at(9), attempts=2)
     history = [failure(1, 2, 3), failure(2, 8, 9)]
     assert stretches(job, history, 99) == [("waited", 2), ("failed", 1), ("retry", 5), ("failed", 1)]
+    crash = JobError(1, 1, "w", at(2), at(3), "crashed: the lease of worker w ended", None)
+    job = Job(1, "mail", status=Status.PENDING, created_at=NOON, started_at=at(2))
+    assert [segment.label for segment in timeline(job, [crash], at(3))] == ["waited", "attempt 1 crashed"]
     job = Job(1, "mail", status=Status.CANCELLED, created_at=NOON, completed_at=at(4))
     assert stretches(job, [], 99) == [("waited", 4)]
     job = Job(1, "mail", status=Status.CANCELLED, created_at=NOON, started_at=at(2), completed_at=at(20), attempts=1)

@@ -12,6 +12,9 @@ from qengine.job import LIVE, Job, JobError, Status
 NARROWEST = 0.6
 """Percent of the line that a run takes at the least, so that it is seen."""
 
+SHORTEST_WAIT = 0.001
+"""Seconds: what waited for less did not wait."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -42,7 +45,7 @@ def timeline(job: Job[Any], errors: Sequence[JobError], now: dt.datetime) -> lis
     found: list[Segment] = []
     at = job.created_at
     for run in runs:
-        if run.start > at:
+        if (run.start - at).total_seconds() >= SHORTEST_WAIT:
             found.append(_waiting(at, run.start, found))
         found.append(run)
         at = max(at, run.end)
@@ -57,7 +60,7 @@ def _waiting(start: dt.datetime, end: dt.datetime, before: Sequence[Segment]) ->
 
 def _runs(job: Job[Any], errors: Sequence[JobError], now: dt.datetime) -> list[Segment]:
     runs = [
-        Segment("failed", f"attempt {error.attempt} failed", error.started_at or error.ended_at, error.ended_at)
+        Segment("failed", f"attempt {error.attempt} {_end(error)}", error.started_at or error.ended_at, error.ended_at)
         for error in errors
     ]
     # The last run is in the history only if it failed.
@@ -70,6 +73,10 @@ def _runs(job: Job[Any], errors: Sequence[JobError], now: dt.datetime) -> list[S
             if not runs or started >= runs[-1].end:
                 runs.append(Segment(kind, f"attempt {job.attempts}, {job.status}", started, job.completed_at))
     return sorted(runs, key=lambda run: run.start)
+
+
+def _end(error: JobError) -> str:
+    return "crashed" if error.error.startswith("crashed:") else "failed"  # as `reclaim` writes it
 
 
 def _placed(segments: Sequence[Segment]) -> list[Segment]:

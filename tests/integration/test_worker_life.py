@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -127,6 +128,23 @@ async def test_functions_run_in_threads_and_with_a_context_too(url: str) -> None
         assert await one.wait(timeout=5) is True
         assert await two.wait(timeout=5) == 1
         assert (await engine.job(two.id)).progress == {"done": 4, "total": 10, "message": "going"}
+
+
+async def test_what_a_handler_leaves_in_its_context_no_other_job_sees(url: str) -> None:
+    engine = Engine(url)
+    customer: ContextVar[str] = ContextVar("customer", default="nobody")
+    seen: list[str] = []
+
+    @engine.task()
+    async def bill(name: str) -> None:
+        seen.append(customer.get())
+        customer.set(name)
+
+    async with engine:
+        customer.set("the host's")
+        await bill.enqueue_many([{"name": str(number)} for number in range(20)])
+        assert await engine.drain(concurrency=2) == 20
+    assert seen == ["the host's"] * 20
 
 
 async def test_cancelling_a_running_job_cancels_its_handler(url: str) -> None:

@@ -1,11 +1,13 @@
 """The slots of a worker and the small buffer before them: who runs what, and how much more may come.
 
-Slots are coroutines that live as long as the worker and take one job after another; no task is made for a job.
+Slots are coroutines that live as long as the worker and take one job after another; no task is made for a job. One in
+whose context a handler has left something (a context variable set and not reset) is replaced by a clean one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -32,6 +34,7 @@ class Bench:
         self._idle: deque[asyncio.Future[Run | None]] = deque()
         self._slots: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._context = contextvars.Context()
         self._finished = 0
         self._finished_before = 0
         self._window_began = time.monotonic()
@@ -45,12 +48,13 @@ class Bench:
         """Set whenever a job has ended."""
 
     def start(self) -> None:
-        """Start the slots."""
+        """Start the slots. What the caller's context holds, each job sees."""
+        self._context = contextvars.copy_context()
         for _ in range(self._concurrency):
             self._add_slot()
 
     def _add_slot(self) -> None:
-        slot = asyncio.create_task(self._slot(), name="qengine-slot")
+        slot = asyncio.create_task(self._slot(), name="qengine-slot", context=self._context.copy())
         self._slots.add(slot)
         slot.add_done_callback(self._slots.discard)
 
@@ -84,6 +88,10 @@ class Bench:
             self._finished += 1
             if self._settler.full:
                 await self._settler.room()
+            if contextvars.copy_context() != self._context:
+                if not self._closed:
+                    self._add_slot()
+                return
 
     def _leave(self, run: Run) -> None:
         if self.running.get(run.claim.id) is run:

@@ -63,7 +63,15 @@ class Runner:
         claim = run.claim
         if claim.expired:
             error = f"expired: not started by {claim.expires_at}"
-            return Settlement(claim.id, claim.token, Status.DEAD, spent=False, dead_reason=DeadReason.EXPIRED, error=error)
+            return Settlement(
+                claim.id,
+                claim.token,
+                Status.DEAD,
+                spent=False,
+                dead_reason=DeadReason.EXPIRED,
+                error=error,
+                error_group=group(error),
+            )
         try:
             arguments = run.task.codec.decode(claim.payload)
         except PayloadError as error:

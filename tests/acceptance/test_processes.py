@@ -156,7 +156,7 @@ async def test_only_the_poison_becomes_crash_loop_and_the_innocent_are_done(engi
 async def test_effects_in_a_transaction_happen_exactly_once_under_kills(engine: Engine, cluster: Cluster) -> None:
     await _execute(cluster.url, "CREATE TABLE effects (job bigint)")
     await enqueue(engine, "counted", 600)
-    for _ in range(4):
+    for _ in range(2):  # a third crash of the same job would make it dead
         worker = cluster.start(lease=1)
         began = len(cluster.records("counted"))
         await until(lambda began=began: len(cluster.records("counted")) > began + 30)  # type: ignore[misc]

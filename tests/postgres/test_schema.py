@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
@@ -11,7 +12,7 @@ import asyncpg
 import pytest
 
 from qengine import ConfigurationError, SchemaError
-from qengine.backends import open_backend
+from qengine.backends import open_backend, postgres
 from qengine.backends.postgres import PostgresBackend
 from qengine.backends.protocol import JobFilter
 from qengine.job import NewJob
@@ -19,6 +20,15 @@ from qengine.job import NewJob
 pytestmark = pytest.mark.anyio
 
 Open: TypeAlias = Callable[..., Coroutine[Any, Any, PostgresBackend]]
+
+
+def test_every_statement_is_used() -> None:
+    """No file without use."""
+    folder = Path(postgres.__file__).parent
+    source = "".join(file.read_text() for file in folder.glob("*.py"))
+    names = sorted(file.stem for file in (folder / "sql").glob("*.sql"))
+    assert len(names) > 40
+    assert [name for name in names if f'"{name}"' not in source and f'f"{name}' not in source] == []
 
 
 async def test_two_schemas_in_one_database_do_not_meet(opened: Open) -> None:

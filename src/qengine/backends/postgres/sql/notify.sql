@@ -1,2 +1,0 @@
--- Wake those who listen.
-SELECT pg_notify(:channel::text, :message::text);

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.places import PostgresPlace, SQLitePlace, machine
 from qengine import Activity, AuditEntry, Engine, Schedule, WorkerInfo
-from qengine.backends.inspection import WAIT_BOUNDS
+from qengine.backends.inspection import WAIT_BOUNDS, JobFilter
 
 BOUND = 0.05
 """Seconds that a look of the overview may take."""
@@ -145,7 +145,9 @@ def looks(engine: Engine, jobs: int) -> dict[str, Look]:
         "search, a type's failures": lambda: engine.search(type="type_10", status=["dead", "failed"]),
         "search, a group": lambda: engine.search(type="type_10", error_group=GROUP),
         "search, a text that is everywhere": lambda: engine.search(text="@EXAMPLE.com"),
-        "search, one window for a text that is nowhere": lambda: backend.search(text="nowhere", window=2_000),
+        "search, one window for a text that is nowhere": lambda: backend.search(
+            JobFilter(text="nowhere"), limit=50, window=2_000
+        ),
         "job": lambda: engine.job(jobs // 2),
         "diagnose": engine.diagnose,
     }

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from qengine.backends.inspection import JobFilter
 from qengine.backends.protocol import (
     LIVE_WITHIN,
     SUSPECT_CRASHES,
@@ -22,7 +23,6 @@ from qengine.backends.protocol import (
     Enqueued,
     FailureGroup,
     Fire,
-    JobFilter,
     Lease,
     Pause,
     Reclaimed,

@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from model import Model
 
 from qengine.backends import open_backend
+from qengine.backends.inspection import JobFilter
 from qengine.backends.protocol import (
     BackendSettings,
     Claim,
@@ -31,7 +32,6 @@ from qengine.backends.protocol import (
     Enqueued,
     FailureGroup,
     Fire,
-    JobFilter,
     Lease,
     QueueBackend,
     Reclaimed,
@@ -486,16 +486,7 @@ async def _searched(backend: QueueBackend, which: JobFilter, window: int, limit:
     found: list[Job[Any]] = []
     after = None
     while True:
-        page = await backend.search(
-            status=which.status,
-            type=which.type,
-            queue=which.queue,
-            error_group=which.error_group,
-            text=which.text,
-            window=window,
-            limit=limit,
-            after=after,
-        )
+        page = await backend.search(which, window=window, limit=limit, after=after)
         found += page.jobs
         after = page.after
         if after is None:

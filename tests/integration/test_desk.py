@@ -12,7 +12,7 @@ import pytest
 from beside import Beside
 
 from qengine import BackendUnavailable, ConfigurationError, Engine, Status
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter
 from qengine.engine import audit, bulk
 from qengine.job import NewJob
 from qengine.testing import FakeClock

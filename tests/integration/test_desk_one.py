@@ -9,7 +9,8 @@ import pytest
 from beside import Beside
 
 from qengine import ConfigurationError, Engine, JobNotFound, PayloadError, Schedule
-from qengine.backends.protocol import Demand, JobFilter
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Demand
 from qengine.engine import looking
 from qengine.job import Job, NewJob
 from qengine.testing import FakeClock

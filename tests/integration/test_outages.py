@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from qengine import BackendUnavailable, Engine
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter
 
 pytestmark = pytest.mark.anyio
 

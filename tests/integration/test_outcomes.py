@@ -329,7 +329,7 @@ async def _transaction(ctx: JobContext) -> None:
 
 
 def _only(job_id: int) -> Any:
-    from qengine.backends.protocol import JobFilter
+    from qengine.backends.inspection import JobFilter
 
     return JobFilter(ids=[job_id])
 

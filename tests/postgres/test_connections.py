@@ -14,8 +14,9 @@ import pytest
 
 from qengine import BackendUnavailable, LeaseLost
 from qengine.backends import open_backend
+from qengine.backends.inspection import JobFilter
 from qengine.backends.postgres import PostgresBackend
-from qengine.backends.protocol import Claim, Demand, Enqueued, JobFilter, Settlement
+from qengine.backends.protocol import Claim, Demand, Enqueued, Settlement
 from qengine.job import NewJob, Status
 
 pytestmark = pytest.mark.anyio

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from qengine.backends.inspection import Activity, AuditEntry, Inspection
+from qengine.backends.inspection import Activity, AuditEntry, Inspection, JobFilter
 from qengine.backends.postgres import PostgresBackend
-from qengine.backends.protocol import JobFilter, Schedule
+from qengine.backends.protocol import Schedule
 from qengine.job import NewJob, Status
 from qengine.testing.conformance.suite import WORKER, buried, demand, failed, start
 
@@ -42,7 +42,10 @@ async def test_every_verb_works_without_a_session(opened: Open, sql: asyncpg.Con
     last = await backend.last_error_row()
     entry = await backend.audit(AuditEntry("me", "cancel", job_id=dead.id))
     verbs: dict[str, tuple[Callable[[], Awaitable[Any]], Callable[[Any], bool]]] = {
-        "search": (lambda: backend.search(text="NAME", type="b"), lambda page: [job.id for job in page.jobs] == [dead.id]),
+        "search": (
+            lambda: backend.search(JobFilter(text="NAME", type="b"), limit=50),
+            lambda page: [job.id for job in page.jobs] == [dead.id],
+        ),
         "running": (lambda: backend.running(9), lambda jobs: [job.id for job in jobs] == [running.id]),
         "ended_since": (lambda: backend.ended_since(PAST, 9), lambda jobs: [job.id for job in jobs] == [dead.id]),
         "dead_by_day": (lambda: backend.dead_by_day(PAST), lambda days: [n for _, n in days] == [1]),
@@ -75,12 +78,12 @@ async def test_a_search_for_few_goes_to_them_and_one_for_many_through_the_ids(
     await backend.settle([buried(claim) for claim in dead], WORKER)
     newer = await backend.enqueue([NewJob("new") for _ in range(50)])
     monkeypatch.setattr("qengine.backends.postgres.inspection._FEW", few)
-    page = await backend.search(status=[Status.DEAD], limit=2, window=20)
+    page = await backend.search(JobFilter(status=[Status.DEAD]), limit=2, window=20)
     if few == 2:
         assert (list(page.jobs), page.after) == ([], newer[30].id)
     else:
         assert ([job.id for job in page.jobs], page.after) == ([dead[2].id, dead[1].id], dead[1].id)
-        page = await backend.search(status=[Status.DEAD], limit=2, window=20, after=page.after)
+        page = await backend.search(JobFilter(status=[Status.DEAD]), limit=2, window=20, after=page.after)
         assert ([job.id for job in page.jobs], page.after) == ([dead[0].id], None)
 
 
@@ -99,8 +102,8 @@ async def test_ids_that_can_be_none(backend: PostgresBackend, id: int) -> None:
     await backend.settle([failed(claim)], WORKER)
     await backend.audit(AuditEntry("me", "pause", job_id=claim.id))
     above = id > 0
-    assert len((await backend.search(after=id)).jobs) == above
-    assert len((await backend.search(status=[Status.FAILED], after=id)).jobs) == above
+    assert len((await backend.search(JobFilter(), limit=50, after=id)).jobs) == above
+    assert len((await backend.search(JobFilter(status=[Status.FAILED]), limit=50, after=id)).jobs) == above
     assert len(await backend.audit_trail(9, before=id)) == above
     assert await backend.audit_trail(9, job_id=id) == []
     assert len(await backend.errors_since(id, 9)) == (not above)
@@ -111,6 +114,6 @@ async def test_names_that_cannot_be_stored_are_looked_for_in_vain(backend: Postg
     await start(backend, NewJob("a"))
     for text in ("\0", "\ud800"):
         for name in ("type", "queue", "error_group", "text"):
-            assert list((await backend.search(**{name: text})).jobs) == []
+            assert list((await backend.search(JobFilter(**{name: text}), limit=50)).jobs) == []
             assert await backend.query(JobFilter(**{name: text}), limit=9) == []
         assert await backend.dead_by_day(PAST, text, text) == []

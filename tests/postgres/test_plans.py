@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import asyncpg
 import pytest
 
-from qengine.backends.inspection import WAIT_BOUNDS, Activity
+from qengine.backends.inspection import WAIT_BOUNDS, Activity, JobFilter
 from qengine.backends.postgres import PostgresBackend
 from qengine.backends.postgres.connection import TUNED
 from qengine.backends.postgres.rows import filter_of, new_jobs, settle_arrays
-from qengine.backends.protocol import Demand, JobFilter, Settlement
+from qengine.backends.protocol import Demand, Settlement
 from qengine.job import NewJob, Status
 
 pytestmark = pytest.mark.anyio

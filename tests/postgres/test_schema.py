@@ -13,8 +13,8 @@ import pytest
 
 from qengine import ConfigurationError, SchemaError
 from qengine.backends import open_backend, postgres
+from qengine.backends.inspection import JobFilter
 from qengine.backends.postgres import PostgresBackend
-from qengine.backends.protocol import JobFilter
 from qengine.job import NewJob
 
 pytestmark = pytest.mark.anyio

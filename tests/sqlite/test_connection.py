@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from qengine import BackendUnavailable, ConfigurationError
-from qengine.backends.protocol import Demand, JobFilter, Lease
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Demand, Lease
 from qengine.backends.sqlite import SQLiteBackend, enqueue
 from qengine.backends.sqlite.connection import Writer
 from qengine.job import NewJob

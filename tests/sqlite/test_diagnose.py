@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from qengine.backends.inspection import Finding
-from qengine.backends.protocol import BackendSettings, JobFilter, WorkerInfo
+from qengine.backends.inspection import Finding, JobFilter
+from qengine.backends.protocol import BackendSettings, WorkerInfo
 from qengine.backends.sqlite import SQLiteBackend, diagnose
 from qengine.job import NewJob
 from qengine.testing import FakeClock

@@ -21,7 +21,7 @@ from anyio import to_thread
 
 from qengine import BackendUnavailable, ConfigurationError, SchemaError
 from qengine.backends import open_backend
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter
 from qengine.backends.sqlite import SQLiteBackend, connection
 from qengine.backends.sqlite.errors import translate
 from qengine.job import NewJob

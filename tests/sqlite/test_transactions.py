@@ -15,7 +15,8 @@ import pytest
 
 from qengine import BackendUnavailable, ConfigurationError, LeaseLost, SchemaError
 from qengine.backends import open_backend
-from qengine.backends.protocol import Claim, Demand, Fire, JobFilter, Lease, Settlement, WorkerInfo
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Claim, Demand, Fire, Lease, Settlement, WorkerInfo
 from qengine.backends.sqlite import SQLiteBackend
 from qengine.job import NewJob, Status
 

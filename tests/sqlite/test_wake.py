@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from qengine.backends.protocol import BackendSettings, Claim, Demand, JobFilter, Settlement
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import BackendSettings, Claim, Demand, Settlement
 from qengine.backends.sqlite import SQLiteBackend, wake
 from qengine.backends.sqlite.inotify import Inotify
 from qengine.job import NewJob, Status

@@ -20,6 +20,27 @@ STEPS = (60, 900)
 
 
 @dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs: all that meet every condition given."""
+
+    ids: Sequence[int] | None = None
+    status: Sequence[Status] | None = None
+    type: str | None = None
+    queue: str | None = None
+    error_group: str | None = None
+    """Jobs whose failure is of this group, as `failures` lists them."""
+    created_before: dt.datetime | None = None
+    created_after: dt.datetime | None = None
+    ended_before: dt.datetime | None = None
+    """Jobs that reached a final status (`completed_at`) before it; one that has not ended does not meet it."""
+    text: str | None = None
+    """Jobs in whose payload or last error this text is, as `search` looks for it."""
+    above: int | None = None
+    """Jobs with an id above this one. Verbs that take up to so many jobs take the lowest ids: whoever goes on in batches
+    gives the last one, and what was looked through is not looked through again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
     """What one worker did with one type within one slot of time."""
 
@@ -87,26 +108,13 @@ class Finding:
 class Inspection(Protocol):
     """Verbs for looking closely and for tending; part of `QueueBackend`."""
 
-    async def search(
-        self,
-        *,
-        status: Sequence[Status] | None = None,
-        type: str | None = None,
-        queue: str | None = None,
-        error_group: str | None = None,
-        text: str | None = None,
-        created_after: dt.datetime | None = None,
-        created_before: dt.datetime | None = None,
-        limit: int = 50,
-        after: int | None = None,
-        window: int = 20_000,
-    ) -> Page:
+    async def search(self, which: JobFilter, *, limit: int, after: int | None = None, window: int = 20_000) -> Page:
         """Up to `limit` jobs that meet every condition, newest (highest id) first, with ids below `after`.
 
         `text` is looked for in payload and last error as it stands (no wildcards), in upper or lower case, at the least
-        where its letters are ASCII. One call looks through
-        `window` ids at the most, whatever it finds, so that its cost has a bound however many jobs there are; the caller
-        goes on with `Page.after` while it likes. Never scans more, sorts the table, or counts.
+        where its letters are ASCII. One call looks through `window` ids at the most, whatever it finds, so that its cost
+        has a bound however many jobs there are; the caller goes on with `Page.after` while it likes. Never scans more,
+        sorts the table, or counts.
         """
         ...
 

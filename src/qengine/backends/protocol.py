@@ -25,7 +25,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
-from qengine.backends.inspection import Inspection
+from qengine.backends.inspection import Inspection, JobFilter
 from qengine.clock import Clock
 from qengine.job import Job, JobError, NewJob, Status
 
@@ -163,27 +163,6 @@ class Reclaimed(NamedTuple):
     """True when it reached the limit of crashes and was buried as `crash_loop`."""
     worker: str | None
     """The worker that held it."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs: all that meet every condition given."""
-
-    ids: Sequence[int] | None = None
-    status: Sequence[Status] | None = None
-    type: str | None = None
-    queue: str | None = None
-    error_group: str | None = None
-    """Jobs whose failure is of this group, as `failures` lists them."""
-    created_before: dt.datetime | None = None
-    created_after: dt.datetime | None = None
-    ended_before: dt.datetime | None = None
-    """Jobs that reached a final status (`completed_at`) before it; one that has not ended does not meet it."""
-    text: str | None = None
-    """Jobs in whose payload or last error this text is, as `search` looks for it."""
-    above: int | None = None
-    """Jobs with an id above this one. Verbs that take up to so many jobs take the lowest ids: whoever goes on in batches
-    gives the last one, and what was looked through is not looked through again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter
 from qengine.engine.audit import audited
 from qengine.engine.looking import Looking
 from qengine.engine.selection import (

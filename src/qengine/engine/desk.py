@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from qengine import codec
+from qengine.backends.inspection import JobFilter
 from qengine.engine.audit import audited
 from qengine.engine.bulk import Bulk
 from qengine.engine.selection import check_aware
@@ -137,7 +138,7 @@ class Desk(Bulk):
         if type in self.registry:
             defaults = self.registry.get(type).defaults
             return NewJob(type, queue=defaults.queue, priority=defaults.priority, max_attempts=defaults.max_attempts)
-        latest = (await self.backend.search(type=type, limit=1)).jobs
+        latest = (await self.backend.search(JobFilter(type=type), limit=1)).jobs
         if not latest:
             return NewJob(type)
         return NewJob(type, queue=latest[0].queue, priority=latest[0].priority, max_attempts=latest[0].max_attempts)

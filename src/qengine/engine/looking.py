@@ -105,18 +105,7 @@ class Looking(abc.ABC):
         window = WINDOW if which.text is None else TEXT_WINDOW
         while True:
             began = time.monotonic()
-            page = await self.backend.search(
-                status=which.status,
-                type=type,
-                queue=queue,
-                error_group=error_group,
-                text=which.text,
-                created_after=created_after,
-                created_before=created_before,
-                limit=limit - len(found),
-                after=after,
-                window=window,
-            )
+            page = await self.backend.search(which, limit=limit - len(found), after=after, window=window)
             found += [self._seen_by_user(job) for job in page.jobs]
             after = page.after
             now = time.monotonic()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter
 from qengine.errors import ConfigurationError
 from qengine.job import Status
 from qengine.values import is_unicode

@@ -13,7 +13,7 @@ import uvicorn
 from playwright.async_api import Browser, ConsoleMessage, Dialog, Page, Request, expect
 
 from qengine import Discard, Engine, JobContext, Status
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter
 from qengine.web import dashboard
 from qengine.web.live import Live
 from qengine.web.server import Server

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from asyncpg import UniqueViolationError  # type: ignore[import-untyped]
 
+from qengine.backends.inspection import JobFilter
 from qengine.backends.postgres.connection import Connection
 from qengine.backends.postgres.core import Core
 from qengine.backends.postgres.errors import CONFLICTS
 from qengine.backends.postgres.rows import LARGEST_ID, capped, error_of, failure_of, filter_of, job_of, pause_of, stats_of
-from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, JobFilter, Pause, Stats
+from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, Pause, Stats
 from qengine.job import Job, JobError
 
 

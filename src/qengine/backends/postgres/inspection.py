@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qengine.backends.inspection import Activity, AuditEntry, Page
+from qengine.backends.inspection import Activity, AuditEntry, JobFilter, Page
 from qengine.backends.postgres.core import Core
 from qengine.backends.postgres.rows import (
     LARGEST_ID,
@@ -19,7 +19,6 @@ from qengine.backends.postgres.rows import (
     job_of,
     storable,
 )
-from qengine.backends.protocol import JobFilter
 from qengine.job import Job, JobError, Status
 from qengine.schedule import next_fire
 
@@ -38,32 +37,10 @@ class Inspection(Core):
 
     # -- jobs
 
-    async def search(
-        self,
-        *,
-        status: Sequence[Status] | None = None,
-        type: str | None = None,
-        queue: str | None = None,
-        error_group: str | None = None,
-        text: str | None = None,
-        created_after: dt.datetime | None = None,
-        created_before: dt.datetime | None = None,
-        limit: int = 50,
-        after: int | None = None,
-        window: int = 20_000,
-    ) -> Page:
+    async def search(self, which: JobFilter, *, limit: int, after: int | None = None, window: int = 20_000) -> Page:
         """See Inspection."""
-        which = JobFilter(
-            status=status,
-            type=type,
-            queue=queue,
-            error_group=error_group,
-            text=text,
-            created_after=created_after,
-            created_before=created_before,
-        )
         start = _below(after)
-        ids = None if status is None else await self._few(status, min(window, _FEW))
+        ids = None if which.status is None else await self._few(which.status, min(window, _FEW))
         if ids is not None:
             return await self._search_in(ids, which, limit, start)
         rows = await self._fetch("search", **filter_of(which), limit=limit, after=start, window=window)
@@ -79,6 +56,8 @@ class Inspection(Core):
         return None if None in ids else ids
 
     async def _search_in(self, ids: Sequence[int], which: JobFilter, limit: int, start: int) -> Page:
+        if which.ids is not None:
+            ids = sorted(set(ids) & set(which.ids))
         values = {**filter_of(which), "ids": ids}
         jobs = [job_of(row) for row in await self._desk("query_newest", **values, limit=limit, after=start)]
         more = len(jobs) == limit and any(id < jobs[-1].id for id in ids)

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from qengine.backends.inspection import Activity, AuditEntry
+from qengine.backends.inspection import Activity, AuditEntry, JobFilter
 from qengine.backends.postgres.connection import Record
-from qengine.backends.protocol import Claim, FailureGroup, Fire, JobFilter, Pause, Schedule, Settlement, Stats, WorkerInfo
+from qengine.backends.protocol import Claim, FailureGroup, Fire, Pause, Schedule, Settlement, Stats, WorkerInfo
 from qengine.job import Job, JobError, NewJob, Status
 
 _FAR = 1e11

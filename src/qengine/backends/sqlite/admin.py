@@ -6,7 +6,8 @@ import datetime as dt
 import sqlite3
 from typing import Any, Literal
 
-from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, JobFilter, Pause, Stats
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, Pause, Stats
 from qengine.backends.sqlite import rows
 from qengine.backends.sqlite.core import Core
 from qengine.backends.sqlite.statements import SQL

@@ -7,8 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qengine.backends.inspection import Page
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter, Page
 from qengine.backends.sqlite import rows
 from qengine.backends.sqlite.core import Core
 from qengine.backends.sqlite.statements import SQL
@@ -24,32 +23,10 @@ class Inspection(Core):
 
     # -- jobs
 
-    async def search(
-        self,
-        *,
-        status: Sequence[Status] | None = None,
-        type: str | None = None,
-        queue: str | None = None,
-        error_group: str | None = None,
-        text: str | None = None,
-        created_after: dt.datetime | None = None,
-        created_before: dt.datetime | None = None,
-        limit: int = 50,
-        after: int | None = None,
-        window: int = 20_000,
-    ) -> Page:
+    async def search(self, which: JobFilter, *, limit: int, after: int | None = None, window: int = 20_000) -> Page:
         """See `Inspection.search`."""
-        which = JobFilter(
-            status=status,
-            type=type,
-            queue=queue,
-            error_group=error_group,
-            text=text,
-            created_after=created_after,
-            created_before=created_before,
-        )
         start = rows.LARGEST_ID if after is None else max(0, min(after, rows.LARGEST_ID))
-        ids = None if status is None else await self._few(status, min(window, _FEW))
+        ids = None if which.status is None else await self._few(which.status, min(window, _FEW))
         if ids is not None:
             return await self._search_in(ids, which, limit, start)
         below = await self._read_at_length("search_floor", {"after": start, "window": window})
@@ -74,6 +51,8 @@ class Inspection(Core):
         return found if len(found) <= most else None
 
     async def _search_in(self, ids: Sequence[int], which: JobFilter, limit: int, start: int) -> Page:
+        if which.ids is not None:
+            ids = sorted(set(ids) & set(which.ids))
         values = {**rows.conditions(which), "ids": rows.as_json(ids), "limit": limit, "after": start}
         jobs = [rows.job(row) for row in await self._read_at_length("query_newest", values)]
         more = len(jobs) == limit and any(job_id < jobs[-1].id for job_id in ids)

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from qengine.backends.protocol import Claim, FailureGroup, JobFilter, Lease, Pause, Schedule, Settlement, Stats, WorkerInfo
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Claim, FailureGroup, Lease, Pause, Schedule, Settlement, Stats, WorkerInfo
 from qengine.errors import ConfigurationError
 from qengine.job import Job, JobError, NewJob, Status
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from qengine.backends.protocol import JobFilter, Pause, QueueBackend, Settlement
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Pause, QueueBackend, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from qengine.backends.protocol import JobFilter, QueueBackend
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import QueueBackend
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

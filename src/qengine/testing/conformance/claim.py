@@ -8,7 +8,8 @@ from typing import Literal
 
 import pytest
 
-from qengine.backends.protocol import Claim, JobFilter, QueueBackend, Settlement
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Claim, QueueBackend, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from qengine.backends.inspection import Activity, AuditEntry
-from qengine.backends.protocol import JobFilter, QueueBackend, Settlement
+from qengine.backends.inspection import Activity, AuditEntry, JobFilter
+from qengine.backends.protocol import QueueBackend, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import LEASE, WORKER, Suite, buried, demand, done, failed, need, put, start
@@ -106,12 +106,12 @@ class Bench:
     async def search(self, n: int) -> Act:
         """Whole rows, with a text."""
         await put(self.backend, *[NewJob("a", '{"k": "needle"}') for _ in range(n)])
-        return lambda: self.backend.search(text="needle", limit=n)
+        return lambda: self.backend.search(JobFilter(text="needle"), limit=n)
 
     async def search_a_status(self, n: int) -> Act:
         """Those that an index may hold."""
         await self._ended(n)
-        return lambda: self.backend.search(status=[Status.DEAD], limit=n)
+        return lambda: self.backend.search(JobFilter(status=[Status.DEAD]), limit=n)
 
     async def running(self, n: int) -> Act:
         """Whole rows."""

@@ -7,7 +7,8 @@ import datetime as dt
 import anyio
 import pytest
 
-from qengine.backends.protocol import JobFilter, QueueBackend
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import QueueBackend
 from qengine.errors import ConfigurationError, QEngineError
 from qengine.job import Job, NewJob, Status
 from qengine.testing.clock import FakeClock

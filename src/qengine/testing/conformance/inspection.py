@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from qengine.backends.protocol import JobFilter, QueueBackend
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import QueueBackend
 from qengine.job import NewJob
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from qengine.backends.protocol import STRICT_AGEING, BackendSettings, JobFilter, QueueBackend
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import STRICT_AGEING, BackendSettings, QueueBackend
 from qengine.job import NewJob
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import AGEING, WORKER, Suite, after, demand, failed, place, put, row, rows, start_one

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from qengine.backends.inspection import Activity, AuditEntry
-from qengine.backends.protocol import JobFilter, QueueBackend
+from qengine.backends.inspection import Activity, AuditEntry, JobFilter
+from qengine.backends.protocol import QueueBackend
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import LEASE, WORKER, Suite, buried, demand, done, failed, need, put, start
@@ -50,10 +50,12 @@ class TestPlans(Suite):
             "requeue by id": lambda: backend.requeue(JobFilter(ids=[held[2].id]), 1),
             "cancel by id": lambda: backend.cancel(JobFilter(ids=[held[5].id]), 1),
             "requeue at a rate": lambda: backend.requeue(JobFilter(ids=[held[2].id]), 1, spacing=1.0),
-            "search": lambda: backend.search(limit=10, window=100),
-            "search a text": lambda: backend.search(text="needle", limit=10, window=100),
-            "search a few": lambda: backend.search(status=[Status.PROCESSING], limit=10, window=100),
-            "search too many": lambda: backend.search(status=[Status.PENDING, Status.DEAD], type="x", limit=10, window=100),
+            "search": lambda: backend.search(JobFilter(), limit=10, window=100),
+            "search a text": lambda: backend.search(JobFilter(text="needle"), limit=10, window=100),
+            "search a few": lambda: backend.search(JobFilter(status=[Status.PROCESSING]), limit=10, window=100),
+            "search too many": lambda: backend.search(
+                JobFilter(status=[Status.PENDING, Status.DEAD], type="x"), limit=10, window=100
+            ),
             "running": lambda: backend.running(100),
             "ended_since": lambda: backend.ended_since(began, 100),
             "dead_by_day": lambda: backend.dead_by_day(began, "finished"),

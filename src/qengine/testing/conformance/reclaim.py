@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qengine.backends.protocol import JobFilter, QueueBackend, Reclaimed
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import QueueBackend, Reclaimed
 from qengine.job import JobError, NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, JobFilter, QueueBackend
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, QueueBackend
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
-from qengine.backends.protocol import Fire, JobFilter, QueueBackend, Schedule
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Fire, QueueBackend, Schedule
 from qengine.job import Job, NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import HOSTILE, Suite, after, demand, place, put, row, rows, together

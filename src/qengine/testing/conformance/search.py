@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from qengine.backends.inspection import Page
-from qengine.backends.protocol import JobFilter, QueueBackend
+from qengine.backends.inspection import JobFilter, Page
+from qengine.backends.protocol import QueueBackend
 from qengine.job import Job, NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (
@@ -28,12 +28,14 @@ from qengine.testing.conformance.suite import (
 )
 
 
-async def all_pages(backend: QueueBackend, **how: Any) -> list[Page]:
+async def all_pages(
+    backend: QueueBackend, *, limit: int = 50, window: int = 20_000, after: int | None = None, **which: Any
+) -> list[Page]:
     """The pages of a search until all has been looked through."""
-    pages = [await backend.search(**how)]
+    chosen = JobFilter(**which)
+    pages = [await backend.search(chosen, limit=limit, window=window, after=after)]
     while pages[-1].after is not None:
-        how["after"] = pages[-1].after
-        pages.append(await backend.search(**how))
+        pages.append(await backend.search(chosen, limit=limit, window=window, after=pages[-1].after))
         assert len(pages) <= 1_000, "the search comes to no end"
     return pages
 
@@ -48,9 +50,9 @@ class TestSearch(Suite):
 
     async def test_nothing_to_find(self, backend: QueueBackend) -> None:
         """In an empty table, past its end, and where no job meets the conditions: an empty page, and no more of them."""
-        assert await backend.search() == Page([], None)
+        assert await backend.search(JobFilter(), limit=50) == Page([], None)
         ids = await put(backend, *[NewJob("a") for _ in range(3)])
-        assert list((await backend.search(after=ids[0])).jobs) == []
+        assert list((await backend.search(JobFilter(), limit=50, after=ids[0])).jobs) == []
         assert await found(backend, type="b") == []
         assert await found(backend, status=[]) == []
 
@@ -58,7 +60,7 @@ class TestSearch(Suite):
         """The jobs are as `get` gives them, the newest first."""
         claims = await start(backend, *[NewJob("a", f'{{"n": {n}}}', priority=n + 1) for n in range(4)])
         await backend.settle([done(claims[0], result="[1]"), failed(claims[1]), buried(claims[2])], WORKER)
-        assert list((await other.search()).jobs) == (await rows(backend))[::-1]
+        assert list((await other.search(JobFilter(), limit=50)).jobs) == (await rows(backend))[::-1]
 
     @pytest.mark.parametrize("window", [1, 3, 7, 1_000])
     @pytest.mark.parametrize("limit", [1, 2, 100])
@@ -121,6 +123,11 @@ class TestSearch(Suite):
         assert await numbers(created_after=at(20), created_before=at(60)) == [5, 4, 3]
         assert await numbers(text="x1", type="b", status=[Status.DEAD]) == [13, 11, 1]
         assert await numbers(text="x1", type="b", status=[Status.DEAD], after=ids[13]) == [11, 1]
+        for statuses in (None, [Status.DEAD, Status.FAILED], [Status.DEAD, Status.COMPLETED]):
+            dead_only = statuses is not None and Status.COMPLETED in statuses
+            assert await numbers(status=statuses, ids=[ids[9], ids[4], ids[2]]) == ([4, 2] if dead_only else [9, 4, 2])
+            assert await numbers(status=statuses, above=ids[12]) == ([14, 13] if dead_only else [15, 14, 13])
+            assert await numbers(status=statuses, ended_before=at(45)) == [4, 2, 1]
 
 
 class TestText(Suite):

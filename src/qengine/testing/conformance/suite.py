@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
-from qengine.backends.protocol import BackendSettings, Claim, Demand, JobFilter, QueueBackend, Settlement
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import BackendSettings, Claim, Demand, QueueBackend, Settlement
 from qengine.job import Job, NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.factory import BackendFactory

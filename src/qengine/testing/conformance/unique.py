@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qengine.backends.protocol import Enqueued, JobFilter, QueueBackend, Settlement
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Enqueued, QueueBackend, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from qengine.backends.protocol import LIVE_WITHIN, JobFilter, QueueBackend, Settlement
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import LIVE_WITHIN, QueueBackend, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import (

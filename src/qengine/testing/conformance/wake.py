@@ -5,7 +5,8 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from qengine.backends.protocol import Claim, Fire, JobFilter, QueueBackend, Schedule, Settlement
+from qengine.backends.inspection import JobFilter
+from qengine.backends.protocol import Claim, Fire, QueueBackend, Schedule, Settlement
 from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import LEASE, PATIENCE, WORKER, Suite, after, demand, failed, put, start_one

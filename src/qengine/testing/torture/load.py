@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from qengine import BackendUnavailable, Engine, QEngineError
-from qengine.backends.protocol import JobFilter
+from qengine.backends.inspection import JobFilter
 from qengine.job import Status
 from qengine.testing.torture.app import CRONS, GUILTY, UNKNOWN
 from qengine.testing.torture.ledger import Ledger

@@ -12,5 +12,8 @@ WHERE
     AND (:error_group IS NULL OR coalesce(error_group, last_error, dead_reason, '') = :error_group)
     AND (:created_before IS NULL OR created_at < :created_before)
     AND (:created_after IS NULL OR created_at > :created_after)
+    AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+    AND (:above IS NULL OR id > :above)
+    AND (:ended_before IS NULL OR completed_at < :ended_before)
     AND (:text IS NULL OR instr(lower(payload), lower(:text)) OR instr(lower(last_error), lower(:text)))
 ORDER BY id DESC LIMIT :limit

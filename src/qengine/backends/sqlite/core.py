@@ -164,7 +164,7 @@ class Core:
         return await self._read_over(self._reader, verb, values)
 
     async def _read_at_length(self, verb: str, values: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
-        """The same for what may take a while, over a connection of its own: a look at one job does not wait for it."""
+        """The same for what has no bound, over a connection of its own: what has one does not wait for it."""
         return await self._read_over(self._patient_reader, verb, values)
 
     async def _read_over(

@@ -29,10 +29,10 @@ class Inspection(Core):
         ids = None if which.status is None else await self._few(which.status, min(window, _FEW))
         if ids is not None:
             return await self._search_in(ids, which, limit, start)
-        below = await self._read_at_length("search_floor", {"after": start, "window": window})
+        below = await self._read("search_floor", {"after": start, "window": window})
         floor = below[0][0] if below else 0
         values = {**rows.conditions(which), "after": start, "floor": floor, "limit": limit}
-        jobs = [rows.job(row) for row in await self._read_at_length("search", values)]
+        jobs = [rows.job(row) for row in await self._read("search", values)]
         reached = jobs[-1].id if len(jobs) == limit else floor
         more = reached > 0 and bool(await self._read("search_floor", {"after": reached, "window": 1}))
         return Page(jobs, reached if more else None)
@@ -47,14 +47,14 @@ class Inspection(Core):
             "waiting": "[1]" if Status.PENDING in statuses or Status.FAILED in statuses else "[]",
             "few": most,
         }
-        found = [job_id for (job_id,) in await self._read_at_length("search_few", values)]
+        found = [job_id for (job_id,) in await self._read("search_few", values)]
         return found if len(found) <= most else None
 
     async def _search_in(self, ids: Sequence[int], which: JobFilter, limit: int, start: int) -> Page:
         if which.ids is not None:
             ids = sorted(set(ids) & set(which.ids))
         values = {**rows.conditions(which), "ids": rows.as_json(ids), "limit": limit, "after": start}
-        jobs = [rows.job(row) for row in await self._read_at_length("query_newest", values)]
+        jobs = [rows.job(row) for row in await self._read("query_newest", values)]
         more = len(jobs) == limit and any(job_id < jobs[-1].id for job_id in ids)
         return Page(jobs, jobs[-1].id if more else None)
 
@@ -64,7 +64,7 @@ class Inspection(Core):
 
     async def ended_since(self, since: dt.datetime, limit: int) -> list[Job[Any]]:
         """See `Inspection.ended_since`."""
-        found = await self._read_at_length("ended_since", {"since": since.timestamp(), "limit": limit})
+        found = await self._read("ended_since", {"since": since.timestamp(), "limit": limit})
         return [rows.job(row) for row in found]
 
     async def oldest_due(self) -> Mapping[str, dt.datetime]:
@@ -108,7 +108,7 @@ class Inspection(Core):
     ) -> list[tuple[dt.date, int]]:
         """See `Inspection.dead_by_day`."""
         values = {"since": since.timestamp(), "type": type, "error_group": error_group}
-        found = await self._read_at_length("dead_by_day", values)
+        found = await self._read("dead_by_day", values)
         return [(rows.moment(day * 86_400).date(), count) for day, count in found]
 
     async def errors_since(self, after: int, limit: int) -> list[tuple[int, str, JobError]]:

@@ -111,7 +111,7 @@ def test_it_installs_once_and_again_when_something_changed(machine: Machine, tmp
     first = machine.dev("setup", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     assert "-m venv" in machine.called
-    assert "--editable .[postgres] --group test --group lint" in machine.called
+    assert "--editable .[postgres,web,metrics,otel,tui] --group test --group lint" in machine.called
 
     again = machine.dev("setup")
     assert (again.returncode, again.stdout, again.stderr, machine.called) == (0, "", "", "")
@@ -157,7 +157,7 @@ def test_a_run_of_some_tests_passes_its_arguments_on(machine: Machine) -> None:
 def test_a_run_of_all_tests_measures_coverage(machine: Machine) -> None:
     machine.install_python("python3")
     machine.dev("test")
-    assert "-m coverage run -m pytest" in machine.called.splitlines()
+    assert "-m coverage run -m pytest -n 3 --dist worksteal" in machine.called.splitlines()
 
 
 def test_the_scripts_are_plain_sh() -> None:

@@ -85,12 +85,12 @@ class Report:
     def _the_killed_worker(self) -> None:
         story = self._story
         states = {message_id: state for message_id, _, _, state, _ in self._outbox}
-        sent = sum(states[message_id] == "sent" for message_id in story.cut_off)
+        done = sum(states[message_id] in ("sent", "refused") for message_id in story.cut_off)
         again = story.accepted & set(self._record.repeats())
         self._promise(
             "A worker killed with SIGKILL loses nothing",
-            story.killed > 0 and bool(story.accepted) and sent == len(story.cut_off) and again == story.accepted,
-            f"mails that process {story.killed} was sending: {len(story.cut_off)}, of which by now are sent: {sent}; "
+            story.killed > 0 and bool(story.accepted) and done == len(story.cut_off) and again == story.accepted,
+            f"mails that process {story.killed} was sending: {len(story.cut_off)}, of which by now are sent or refused: {done}; "
             f"accepted by the server, unknown to it: {len(story.accepted)}, of which came again: {len(again)}",
         )
 

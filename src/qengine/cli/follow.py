@@ -44,6 +44,10 @@ class Kind(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+_ORDER = {kind: number for number, kind in enumerate(Kind)}
+"""What happens to a job in one instant is told in this order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a job."""
@@ -145,13 +149,13 @@ async def follow(
     while True:
         found: list[Event] = []
         try:
-            # One by one: what was read before an outage is not read again.
-            async for job in enqueued.new():
-                found.append(_enqueued(job))  # noqa: PERF401
-            async for type, error in failed.new():
-                found.append(_failed(type, error))
+            # One by one: what was read before an outage is not read again. Ends first: who has ended by then is found enqueued.
             async for job in ended.new():
                 found.append(_ended(job))  # noqa: PERF401
+            async for type, error in failed.new():
+                found.append(_failed(type, error))
+            async for job in enqueued.new():
+                found.append(_enqueued(job))  # noqa: PERF401
         except BackendUnavailable as error:
             if not pause:
                 tell(f"the database is away, and is tried again: {error}")
@@ -160,7 +164,7 @@ async def follow(
             if pause:
                 tell("the database is back")
             pause = 0.0
-        for event in sorted(found, key=lambda event: event.at):
+        for event in sorted(found, key=lambda event: (event.at, _ORDER[event.event])):
             emit(event)
         await asyncio.sleep(pause * random.uniform(0.5, 1.0) or every)  # noqa: S311 - jitter
 

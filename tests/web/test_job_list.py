@@ -13,6 +13,7 @@ from starlette.datastructures import ImmutableMultiDict
 from visitor import Page, Visitor
 
 from qengine import BackendUnavailable, ConfigurationError, Engine, Status
+from qengine.backends.inspection import JobFilter
 from qengine.web import jobs as module
 from qengine.web.filters import LARGEST_ID, Filter
 from qengine.web.jobs import Number, count
@@ -86,8 +87,8 @@ async def test_a_search_that_found_too_little_in_its_time_goes_on(
     hay = [(await queue.enqueue("mail", {"to": "hay@example.com"})).id for _ in range(6)]
     search = queue.backend.search
 
-    async def short_sighted(**given: Any) -> Any:
-        return await search(**given | {"window": 3})
+    async def short_sighted(which: JobFilter, **given: Any) -> Any:
+        return await search(which, **given | {"window": 3})
 
     monkeypatch.setattr(queue.backend, "search", short_sighted)
     monkeypatch.setattr("qengine.engine.looking.SEARCH_TIME", 0.0)

@@ -28,6 +28,8 @@ class CronLoop:
         self._registry = registry
         self._crons: dict[str, Cron] = {cron.name: cron for cron in registry.crons if cron.task in types}
         self._declared = False
+        # As with due jobs: a round that is under way is waited for.
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Declare, then fire what is due, for ever."""
@@ -37,8 +39,10 @@ class CronLoop:
 
     async def round(self) -> float:
         """Fire what is due; seconds until the next fire. Declares the schedules, the first time."""
-        if not self._crons:
-            return LOOK_AGAIN
+        async with self._turn:
+            return await self._round() if self._crons else LOOK_AGAIN
+
+    async def _round(self) -> float:
         now = await self._backend.now()
         if not self._declared:
             await self._declare(now)

@@ -58,6 +58,8 @@ class DueJobs:
         self._rules = rules
         self._contact = contact
         self._reclaimed = reclaimed
+        # Whoever asks for a round while one is under way waits for its end: what that one takes, a second does not find.
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Do it at the right moments, for ever."""
@@ -74,11 +76,12 @@ class DueJobs:
 
     async def round(self) -> int:
         """Do it once; how many jobs it concerned."""
-        promoted = await repeat(lambda: self._backend.promote_due(BATCH))
-        buried = await repeat(lambda: self._backend.bury_expired(BATCH))
-        # Whoever was cut off itself gives the others, who may have been cut off by the same outage, the time to renew.
-        taken = await repeat(self._reclaim) if self._contact.whole_for(self._rules.lease) else 0
-        return promoted + buried + taken
+        async with self._turn:
+            promoted = await repeat(lambda: self._backend.promote_due(BATCH))
+            buried = await repeat(lambda: self._backend.bury_expired(BATCH))
+            # Whoever was cut off itself gives the others, who may have been cut off by the same outage, the time to renew.
+            taken = await repeat(self._reclaim) if self._contact.whole_for(self._rules.lease) else 0
+            return promoted + buried + taken
 
     async def _reclaim(self) -> int:
         taken = await self._backend.reclaim(BATCH, max_crashes=self._rules.max_crashes, lease=self._rules.lease)

@@ -96,7 +96,7 @@ def _postgres_connection(config: Config) -> Callable[[], AbstractAsyncContextMan
         try:
             async with conn.transaction():
                 yield conn
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             raise BackendUnavailable(f"the application's own transaction failed: {error}") from error
         finally:
             conn.terminate()

@@ -433,11 +433,11 @@ def test_a_worker_is_scraped_and_probed(cli: Cli) -> None:
         where,
         lambda seen: (
             seen.has("qengine_runs_total", type="fail", outcome="failed")
+            and seen("qengine_runs_total", type="add", outcome="completed") == 5
             and seen.has("qengine_jobs", type="add", status="completed")
             and seen("qengine_jobs", type="add", status="completed") == 5
         ),
     )
-    assert seen("qengine_runs_total", type="add", outcome="completed") == 5
     assert seen("qengine_database_up") == 1
     assert get(where, "/healthz").status == 200
     ready = get(where, "/readyz")

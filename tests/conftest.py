@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -15,6 +16,9 @@ from factories import PostgresFactory, SQLiteFactory
 from qengine.testing import BackendFactory, PostgresServer
 
 pytest_plugins = ["anyio"]
+# How long an example takes is no property of the code: other tests run at the same time.
+settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("calm")
 BACKENDS = ("sqlite", "postgres")
 
 

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
+from long_task import long_task
 from tenacity import wait_fixed, wait_none
 
 from qengine import Cancel, ConfigurationError, Discard, Engine, Event, JobContext, Snooze
@@ -125,12 +126,7 @@ async def test_losing_a_lease_is_an_event(url: str) -> None:
     engine = Engine(url)
     heard = Heard()
     engine.on("lease_lost", heard)
-    runs = asyncio.Event()
-
-    @engine.task("long")
-    async def long() -> None:
-        runs.set()
-        await asyncio.sleep(3600)
+    long, runs = long_task(engine)
 
     async with engine:
         job = await long.enqueue()
@@ -145,12 +141,7 @@ async def test_a_job_that_is_put_back_at_shutdown_is_an_event(url: str) -> None:
     engine = Engine(url)
     heard = Heard()
     engine.on("released", heard)
-    runs = asyncio.Event()
-
-    @engine.task("long")
-    async def long() -> None:
-        runs.set()
-        await asyncio.sleep(3600)
+    long, runs = long_task(engine)
 
     async with engine:
         job = await long.enqueue()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from long_task import long_task
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -198,12 +199,7 @@ async def test_other_ends_are_no_errors(url: str, exported: Exported) -> None:
 async def test_a_lost_lease_is_an_error(url: str, exported: Exported) -> None:
     engine = Engine(url)
     instrument(engine, exported.provider)
-    runs = asyncio.Event()
-
-    @engine.task("long")
-    async def long() -> None:
-        runs.set()
-        await asyncio.sleep(3600)
+    long, runs = long_task(engine)
 
     async with engine:
         job = await long.enqueue()

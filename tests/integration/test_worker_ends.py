@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 import pytest
+from long_task import long_task
 
 from qengine import Engine
 from qengine.worker import pool
@@ -80,12 +81,7 @@ async def test_a_handler_that_does_not_listen_when_its_lease_is_lost_is_counted_
 
 async def test_who_is_cancelled_twice_does_not_wait_for_running_jobs(url: str) -> None:
     engine = Engine(url)
-    runs = asyncio.Event()
-
-    @engine.task("long")
-    async def long() -> None:
-        runs.set()
-        await asyncio.sleep(3600)
+    long, runs = long_task(engine)
 
     async with engine:
         job = await long.enqueue()

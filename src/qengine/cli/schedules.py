@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
@@ -55,32 +56,33 @@ def _soon(schedule: Schedule) -> str:
 
 def pause_schedule(context: typer.Context, name: Name, dsn: Dsn = None, as_json: AsJson = False) -> None:
     """Let a schedule fire no more until it is resumed."""
-
-    async def act(engine: Engine) -> str:
-        found = await _find(engine, name)
-        await engine.pause_schedule(found)
-        return found
-
-    found = run(dsn_of(context, dsn), act)
-    if as_json:
-        print_json({"schedule": found, "paused": True})
-    else:
-        print(f"the schedule {found} is paused")
+    _act(context, name, dsn, Engine.pause_schedule, paused=True, as_json=as_json)
 
 
 def resume_schedule(context: typer.Context, name: Name, dsn: Dsn = None, as_json: AsJson = False) -> None:
     """Let a paused schedule fire again, from its next fire time on. Nothing is caught up."""
+    _act(context, name, dsn, Engine.resume_schedule, paused=False, as_json=as_json)
 
+
+def _act(
+    context: typer.Context,
+    name: str,
+    dsn: str | None,
+    method: Callable[[Engine, str], Awaitable[object]],
+    *,
+    paused: bool,
+    as_json: bool,
+) -> None:
     async def act(engine: Engine) -> str:
         found = await _find(engine, name)
-        await engine.resume_schedule(found)
+        await method(engine, found)
         return found
 
     found = run(dsn_of(context, dsn), act)
     if as_json:
-        print_json({"schedule": found, "paused": False})
+        print_json({"schedule": found, "paused": paused})
     else:
-        print(f"the schedule {found} is resumed")
+        print(f"the schedule {found} is {'paused' if paused else 'resumed'}")
 
 
 def run_schedule(context: typer.Context, name: Name, dsn: Dsn = None, as_json: AsJson = False) -> None:

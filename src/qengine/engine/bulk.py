@@ -122,15 +122,7 @@ class Bulk(Looking):
             created_before=created_before,
             created_after=created_after,
         )
-        refuse_everything("cancel", which)
-
-        async def cancel(part: JobFilter, limit: int, so_far: int) -> list[int]:
-            return await self.backend.cancel(part, limit)
-
-        try:
-            return await self._many("cancel", await self._there_now(which), told(which), cancel, progress, by)
-        finally:
-            self._running_were_touched()
+        return await self._take_from_line("cancel", lambda part, limit: self.backend.cancel(part, limit), which, progress, by)
 
     async def delete(
         self,
@@ -160,15 +152,7 @@ class Bulk(Looking):
             created_before=created_before,
             created_after=created_after,
         )
-        refuse_everything("delete", which)
-
-        async def delete(part: JobFilter, limit: int, so_far: int) -> list[int]:
-            return await self.backend.delete(part, limit)
-
-        try:
-            return await self._many("delete", await self._there_now(which), told(which), delete, progress, by)
-        finally:
-            self._running_were_touched()
+        return await self._take_from_line("delete", lambda part, limit: self.backend.delete(part, limit), which, progress, by)
 
     async def prune(
         self,
@@ -196,6 +180,25 @@ class Bulk(Looking):
                 if pruned < BATCH:
                     break
         return count.jobs
+
+    async def _take_from_line(
+        self,
+        action: str,
+        verb: Callable[[JobFilter, int], Awaitable[list[int]]],
+        which: JobFilter,
+        progress: Progress | None,
+        by: str | None,
+    ) -> int:
+        """Apply `verb` to the jobs that are there now, those that run among them."""
+        refuse_everything(action, which)
+
+        async def act(part: JobFilter, limit: int, so_far: int) -> list[int]:
+            return await verb(part, limit)
+
+        try:
+            return await self._many(action, await self._there_now(which), told(which), act, progress, by)
+        finally:
+            self._running_were_touched()
 
     async def _there_now(self, which: JobFilter) -> JobFilter:
         """The same, less what is enqueued from now on, so that acting on it comes to an end beside busy producers."""

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 from qengine.backends.protocol import LIVE_WITHIN, QueueBackend
 from qengine.engine.counts import Counts, Glance, Latest, count, glance
+from qengine.engine.part import NOT_OPEN, Part
 from qengine.errors import BackendUnavailable, ConfigurationError
 from qengine.worker import Worker
 from qengine.worker.tally import Tally
 
 T = TypeVar("T")
 
-NOT_OPEN = "the engine is not open; use `async with engine:`, or `await engine.open()` first"
 MAX_DUE = 3600.0
 """Seconds that a due job may wait before it is a problem, unless `health` is told otherwise."""
 TOTALS_WITHIN = 1.0
@@ -56,22 +56,12 @@ class Health:
         return asdict(self) | {"problems": list(self.problems)}
 
 
-class Vitals(abc.ABC):
+class Vitals(Part):
     """The part of an engine that tells how it is doing. Every method needs the engine to be open."""
 
     _loop: asyncio.AbstractEventLoop | None = None
     _counts: Latest[Counts] | None = None
     _glance: Latest[Glance] | None = None
-
-    @property
-    @abc.abstractmethod
-    def backend(self) -> QueueBackend:
-        """The open backend. Raises ConfigurationError while the engine is not open."""
-
-    @property
-    @abc.abstractmethod
-    def running_workers(self) -> Collection[Worker]:
-        """The workers of this engine that run in this process."""
 
     @abc.abstractmethod
     def tallies(self) -> list[Tally]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import logging
 from collections.abc import Callable, Collection
@@ -10,9 +9,9 @@ from dataclasses import replace
 from typing import Any, overload
 
 from qengine.backends.protocol import QueueBackend
+from qengine.engine.part import Part
 from qengine.errors import BackendUnavailable, ConfigurationError
 from qengine.events import Dispatcher, Event, Hook, HookT, Kind
-from qengine.worker import Worker
 from qengine.worker.instrument import Instrument
 from qengine.worker.supervisor import Backoff
 from qengine.worker.tally import Tally
@@ -23,23 +22,13 @@ GROUPS = 10_000
 """Error groups that are looked up, at the most; as many new ones are told of."""
 
 
-class Hooks(abc.ABC):
+class Hooks(Part):
     """The part of an engine that tells what its workers do."""
 
     _events: Dispatcher
     _instrument: Instrument | None = None
     _new_groups: NewErrorGroups | None = None
     _past: Tally | None = None
-
-    @property
-    @abc.abstractmethod
-    def backend(self) -> QueueBackend:
-        """The open backend. Raises ConfigurationError while the engine is not open."""
-
-    @property
-    @abc.abstractmethod
-    def running_workers(self) -> Collection[Worker]:
-        """The workers of this engine that run in this process."""
 
     @overload
     def on(self, kind: Kind, /, *kinds: Kind) -> Callable[[HookT], HookT]: ...

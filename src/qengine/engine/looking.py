@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from qengine.backends.inspection import STEPS, Activity, AuditEntry, Finding, Page
-from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, Pause, QueueBackend, Schedule, Stats, WorkerInfo
+from qengine.backends.protocol import LIVE_WITHIN, FailureGroup, Pause, Schedule, Stats, WorkerInfo
+from qengine.engine.part import Part
 from qengine.engine.selection import Statuses, check_aware, check_limit, checked_filter, checked_id
 from qengine.errors import ConfigurationError, JobNotFound
 from qengine.job import Job, JobError
@@ -21,13 +22,8 @@ WINDOW, TEXT_WINDOW = 20_000, 2_000
 LARGEST_WINDOW = 200_000
 
 
-class Looking(abc.ABC):
+class Looking(Part):
     """The part of an engine that reads. Every method needs the engine to be open."""
-
-    @property
-    @abc.abstractmethod
-    def backend(self) -> QueueBackend:
-        """The open backend. Raises ConfigurationError while the engine is not open."""
 
     @abc.abstractmethod
     def _seen_by_user(self, job: Job[Any]) -> Job[Any]:

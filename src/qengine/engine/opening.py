@@ -12,7 +12,7 @@ import anyio
 
 from qengine.backends import open_backend
 from qengine.backends.protocol import BackendSettings, QueueBackend
-from qengine.engine.health import NOT_OPEN
+from qengine.engine.part import NOT_OPEN
 from qengine.errors import ConfigurationError
 
 

@@ -89,6 +89,8 @@ def _postgres_connection(config: Config) -> Callable[[], AbstractAsyncContextMan
     async def connect() -> AsyncIterator[Any]:
         import asyncpg  # type: ignore[import-untyped]
 
+        from qengine.backends.postgres.errors import DRIVER_ERRORS
+
         try:
             conn = await asyncpg.connect(config.url, timeout=5, command_timeout=5, statement_cache_size=0)
         except (asyncpg.PostgresError, OSError) as error:
@@ -96,7 +98,7 @@ def _postgres_connection(config: Config) -> Callable[[], AbstractAsyncContextMan
         try:
             async with conn.transaction():
                 yield conn
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        except DRIVER_ERRORS as error:
             raise BackendUnavailable(f"the application's own transaction failed: {error}") from error
         finally:
             conn.terminate()

@@ -97,12 +97,13 @@ class Latest(Generic[T]):
 
     def look(self, max_age: float) -> T:
         """What was last answered, at once. When that is older than `max_age` seconds, and it may be, it is asked anew."""
+        answer = self._answer  # now: in another thread, the loop may be done with asking before this returns
         if not self._closed and self._task is None and self._stale(max_age):
             try:
                 self._loop.call_soon_threadsafe(self._begin, max_age)
             except RuntimeError:
                 self._closed = True  # the loop has ended without closing the engine: what is known is all there will be
-        return self._answer
+        return answer
 
     def _stale(self, max_age: float) -> bool:
         now = time.monotonic()

@@ -12,7 +12,7 @@ from qengine.backends.sqlite.statements import SQL
 
 
 def claim(connection: sqlite3.Connection, demand: Demand, now: float) -> list[tuple[Any, ...]]:
-    """Take the first jobs in line; the rows of `claim.sql`, in the order of the line. Belongs inside a transaction."""
+    """Take the first jobs in line; the rows of `claimed.sql`, in the order of the line. Belongs inside a transaction."""
     lane = "_suspects" if demand.suspects else ""
     paused = {(kind, name) for kind, name, _ in connection.execute(SQL["pauses"], {"now": now})}
     queues = _waiting(connection, lane) if demand.queues is None else dict.fromkeys(demand.queues)
@@ -33,9 +33,9 @@ def claim(connection: sqlite3.Connection, demand: Demand, now: float) -> list[tu
         del line[demand.limit :]
     if not line:
         return []
-    place = {job_id: i for i, (_, job_id) in enumerate(line)}
-    values = {"ids": rows.as_json(list(place)), "worker": demand.worker, "lease": demand.lease, "now": now}
-    return sorted(connection.execute(SQL["claim"], values).fetchall(), key=lambda row: place[row[0]])
+    values = {"ids": rows.as_json([job_id for _, job_id in line]), "worker": demand.worker, "lease": demand.lease, "now": now}
+    connection.execute(SQL["claim"], values)
+    return connection.execute(SQL["claimed"], values).fetchall()
 
 
 def _waiting(connection: sqlite3.Connection, lane: str) -> list[str]:

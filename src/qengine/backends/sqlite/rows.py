@@ -173,7 +173,7 @@ def _shape(job: NewJob) -> tuple[Any, ...]:
 
 
 def claim(row: tuple[Any, ...], now: float) -> Claim:
-    """A row of `claim.sql`."""
+    """A row of `claimed.sql`."""
     (
         job_id,
         token,
@@ -193,6 +193,7 @@ def claim(row: tuple[Any, ...], now: float) -> Claim:
         checkpoint,
         headers,
     ) = row
+    created = moment(created_at)
     return Claim(
         job_id,
         token,
@@ -204,8 +205,8 @@ def claim(row: tuple[Any, ...], now: float) -> Claim:
         max_attempts,
         crashes,
         timeout,
-        moment(scheduled_for),
-        moment(created_at),
+        created if scheduled_for == created_at else moment(scheduled_for),
+        created,
         None if expires_at is None else moment(expires_at),
         expires_at is not None and expires_at <= now,
         unique_key,

@@ -468,8 +468,8 @@ MUTANTS = (
         "suspects go with the others, SQLite",
         5,
         "backends/sqlite/statements.py",
-        'text.replace("{lane}", "crashes < 2")',
-        'text.replace("{lane}", "crashes < 99")',
+        '"": "crashes < 2"',
+        '"": "crashes < 99"',
         f"{SQLITE} -k TestSuspects",
     ),
     Mutant(

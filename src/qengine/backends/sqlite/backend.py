@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+import sqlite3
+from collections.abc import AsyncIterator, Collection, Sequence
+from typing import Any, NamedTuple
 
 import aiosqlite
 import anyio
@@ -22,6 +23,26 @@ from qengine.backends.sqlite.statements import SQL
 from qengine.backends.sqlite.upkeep import Upkeep
 from qengine.errors import ConfigurationError, LeaseLost
 from qengine.job import NewJob, Status
+
+
+class _Step(NamedTuple):
+    """A statement of a settlement."""
+
+    verb: str
+    values: dict[str, Any]
+    ids: Collection[int] = ()
+    """The jobs, where there is a cheaper way if all of them are held."""
+
+
+def _settle(connection: sqlite3.Connection, steps: Sequence[_Step]) -> set[int]:
+    """Take the steps; the ids of the jobs that were held."""
+    held: set[int] = set()
+    for verb, values, ids in steps:
+        if ids and connection.execute(SQL[verb + "_all"], {**values, "count": len(ids)}).rowcount == len(ids):
+            held.update(ids)
+        else:
+            held.update(job_id for (job_id,) in connection.execute(SQL[verb], values))
+    return held
 
 
 class SQLiteBackend(Upkeep, Diagnosis, Admin, Inspection, Records):
@@ -68,18 +89,15 @@ class SQLiteBackend(Upkeep, Diagnosis, Admin, Inspection, Records):
         if not settlements:
             return []
         steps = self._settling(settlements, worker)
-        applied = await self._write(
-            lambda connection: {row[0] for text, values in steps for row in connection.execute(text, values).fetchall()},
-            single=len(steps) == 1,
-        )
+        applied = await self._write(lambda connection: _settle(connection, steps), single=len(steps) == 1)
         if any(done.status in (Status.PENDING, Status.FAILED) for done in settlements):
             self._wakes.bump()
         if len(applied) == len(settlements):
             return []
         return [Lease(done.id, done.token) for done in settlements if done.id not in applied]
 
-    def _settling(self, settlements: Sequence[Settlement], worker: str) -> list[tuple[str, dict[str, Any]]]:
-        """The statements, at most four of them, whatever is settled."""
+    def _settling(self, settlements: Sequence[Settlement], worker: str) -> list[_Step]:
+        """The steps, at most four of them, whatever is settled."""
         now = self._now()
         plain: dict[int, int] = {}
         results: dict[int, tuple[int, str]] = {}
@@ -91,11 +109,12 @@ class SQLiteBackend(Upkeep, Diagnosis, Admin, Inspection, Records):
                 plain[done.id] = done.token
             else:
                 results[done.id] = (done.token, done.result)
-        steps: list[tuple[str, dict[str, Any]]] = []
+        steps: list[_Step] = []
         if plain:
-            steps.append((SQL["settle_completed"], {"done": rows.as_json(plain), "now": now}))
+            steps.append(_Step("settle_completed", {"leases": rows.as_json(plain), "now": now}, plain))
         if results:
-            steps.append((SQL["settle_results"], {"done": rows.as_json(results), "now": now}))
+            leases = rows.as_json({job_id: token for job_id, (token, _) in results.items()})
+            steps.append(_Step("settle_results", {"done": rows.as_json(results), "leases": leases, "now": now}, results))
         if others:
             values = {
                 "done": rows.settlements(others),
@@ -105,8 +124,8 @@ class SQLiteBackend(Upkeep, Diagnosis, Admin, Inspection, Records):
                 "latest": rows.LATEST,
             }
             if any(done.logged for done in others):
-                steps.append((SQL["settle_errors"], values))
-            steps.append((SQL["settle"], values))
+                steps.append(_Step("settle_errors", values))
+            steps.append(_Step("settle", values))
         return steps
 
     # -- what the holder of a lease writes
@@ -147,7 +166,7 @@ class SQLiteBackend(Upkeep, Diagnosis, Admin, Inspection, Records):
     async def _complete(self, connection: aiosqlite.Connection, lease: Lease) -> None:
         if not connection.in_transaction:
             raise ConfigurationError("the block of `transaction()` ended the transaction itself; leave commit and rollback to it")
-        values = {"done": rows.as_json({lease.id: lease.token}), "now": self._now()}
+        values = {"leases": rows.as_json({lease.id: lease.token}), "now": self._now()}
         completed = list(await connection.execute_fetchall(SQL["settle_completed"], values))
         if not completed:
             raise LeaseLost(f"the lease on job {lease.id} has ended; nothing of the transaction was stored")

@@ -19,21 +19,19 @@ def claim(connection: sqlite3.Connection, demand: Demand, now: float) -> list[tu
     open_queues = rows.as_json([name for name in queues if ("queue", name) not in paused])
     free = {name: n for name, n in demand.types.items() if n > 0 and ("type", name) not in paused}
 
-    def heads(types: list[str], limit: int) -> list[tuple[float, int]]:
+    def heads(types: list[str], limit: int) -> str:
         values = {"queues": open_queues, "types": rows.as_json(types), "limit": limit}
-        return connection.execute(SQL["claim_heads" + lane], values).fetchall()
+        [(ids,)] = connection.execute(SQL["claim_heads" + lane], values)
+        return str(ids)
 
     # Types that have room for all of it go together; each of the others can only give its own number.
     line = heads([name for name, n in free.items() if n >= demand.limit], demand.limit)
-    bound = [(name, n) for name, n in free.items() if n < demand.limit]
+    bound = [heads([name], n) for name, n in free.items() if n < demand.limit]
     if bound:
-        for name, n in bound:
-            line += heads([name], n)
-        line.sort()
-        del line[demand.limit :]
-    if not line:
+        [(line,)] = connection.execute(SQL["claim_merge"], {"lines": f"[{line},{','.join(bound)}]", "limit": demand.limit})
+    if line == "[]":
         return []
-    values = {"ids": rows.as_json([job_id for _, job_id in line]), "worker": demand.worker, "lease": demand.lease, "now": now}
+    values = {"ids": line, "worker": demand.worker, "lease": demand.lease, "now": now}
     connection.execute(SQL["claim"], values)
     return connection.execute(SQL["claimed"], values).fetchall()
 

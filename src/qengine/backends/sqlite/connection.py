@@ -122,6 +122,9 @@ def connect_ours(options: Options, *, read_only: bool = False) -> sqlite3.Connec
     connection.execute("PRAGMA automatic_index = OFF")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
+    else:
+        # For what undoes a batch of updates, which would go to a file. It is small; what a reader has to sort may not be.
+        connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 

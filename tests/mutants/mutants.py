@@ -58,6 +58,14 @@ MUTANTS = (
         f"{SQLITE} -k TestSettleUnderTheFence",
     ),
     Mutant(
+        "the held of a batch are reported lost with the lost, SQLite",
+        2,
+        "backends/sqlite/statements.py",
+        ":count = (SELECT",
+        ":count >= (SELECT",
+        f"{SQLITE} -k TestSettleUnderTheFence",
+    ),
+    Mutant(
         "settling without the fence, PostgreSQL",
         2,
         f"{PG}/settle_completed.sql",

@@ -55,10 +55,10 @@ def next_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         backend = package / "backends" / name
         number = load_migrations(f"qengine.backends.{name}")[-1].version + 1
         (backend / "migrations" / f"{number:04}_next.sql").write_text(sql)
-        settling = backend / "sql" / "settle_completed.sql"
-        text = settling.read_text()
-        assert text.count("status = 'completed',") == 1
-        settling.write_text(text.replace("status = 'completed',", "status = 'completed', release = 'next',"))
+        settling = [file for file in (backend / "sql").glob("settle_*.sql") if "status = 'completed'," in file.read_text()]
+        assert settling
+        for file in settling:
+            file.write_text(file.read_text().replace("status = 'completed',", "status = 'completed', release = 'next',"))
     return folder
 
 

@@ -74,6 +74,14 @@ MUTANTS = (
         f"{POSTGRES} -k 'TestSettleUnderTheFence or TestTransaction'",
     ),
     Mutant(
+        "settling first attempts without the fence, PostgreSQL",
+        2,
+        f"{PG}/settle_alike.sql",
+        " AND j.lease_token = :token::bigint",
+        "",
+        f"{POSTGRES} -k 'TestSettleUnderTheFence or TestTransaction'",
+    ),
+    Mutant(
         "failing without the fence, SQLite",
         2,
         f"{SL}/settle.sql",

@@ -37,6 +37,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], set[str]]] = {
     "claim_one_type_suspects": ({**ONE, **TAKER}, {"suspects", "pkey"}),
     "lines": ({}, {"claim"}),
     "lines_suspects": ({}, {"suspects"}),
+    "settle_alike": ({"ids": [1, 2], "token": 1}, {"pkey"}),
     "settle_completed": ({"ids": [1, 2], "tokens": [1, 1], "results": ["1", None]}, {"pkey"}),
     "settle": ({**settle_arrays(END), "worker": "w"}, {"pkey"}),
     "extend": ({"ids": [1, 2], "tokens": [1, 1], "seconds": 60.0}, {"pkey"}),

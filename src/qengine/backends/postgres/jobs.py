@@ -16,7 +16,7 @@ from qengine.backends.postgres.core import Core
 from qengine.backends.postgres.enqueue import is_simple, store
 from qengine.backends.postgres.errors import translated
 from qengine.backends.postgres.lines import Line
-from qengine.backends.postgres.rows import capped, claims_of, completed_arrays, settle_arrays
+from qengine.backends.postgres.rows import capped, claims_of, completion, in_line, last_ranks, settle_arrays
 from qengine.backends.protocol import Claim, Demand, Enqueued, Lease, Settlement
 from qengine.errors import ConfigurationError, LeaseLost
 from qengine.job import NewJob, Status
@@ -68,15 +68,15 @@ class Jobs(Core):
         taken = await self._take(demand, types, lines, marks)
         if len(taken) == min(demand.limit, sum(types.values())):
             if not demand.suspects:
-                for rank, claim in taken:
-                    self._hints.taken((claim.queue, claim.type), rank)
+                for line, rank in last_ranks(taken).items():
+                    self._hints.taken(line, rank)
         elif hinted or marks is not None:
             self._hints.forget()
             if not taken:
                 # Nothing was found where the hints pointed: that says nothing yet.
                 lines, _ = await self._lines_of(demand, types)
                 taken = await self._take(demand, types, lines, None)
-        return [claim for _, claim in taken]
+        return claims_of(taken)
 
     async def _lines_of(self, demand: Demand, types: Iterable[str]) -> tuple[list[Line], bool]:
         """The lines to look at, and whether that is from memory."""
@@ -91,9 +91,8 @@ class Jobs(Core):
             self._hints.learn(known)
         return [line for line in known if line[1] in types], hinted
 
-    async def _take(
-        self, demand: Demand, types: dict[str, int], lines: list[Line], marks: list[float] | None
-    ) -> list[tuple[float, Claim]]:
+    async def _take(self, demand: Demand, types: dict[str, int], lines: list[Line], marks: list[float] | None) -> list[Record]:
+        """The rows taken, in the order of the line."""
         if not lines:
             return []
         lane = "_suspects" if demand.suspects else ""
@@ -113,7 +112,7 @@ class Jobs(Core):
                 sip=2 * demand.limit // len(lines) + 2,
                 **common,
             )
-        return claims_of(rows)
+        return sorted(rows, key=in_line)
 
     # -- under the lease
 
@@ -126,7 +125,8 @@ class Jobs(Core):
         plain = [s for s in ordered if _is_plain(s)]
         others = [s for s in ordered if not _is_plain(s)] if len(plain) < len(ordered) else []
         if not others:
-            held = await self._fetch("settle_completed", **completed_arrays(plain))
+            verb, values = completion(plain)
+            held = await self._fetch(verb, **values)
         elif not plain:
             held = await self._fetch("settle", **settle_arrays(others), worker=worker)
         else:
@@ -138,8 +138,9 @@ class Jobs(Core):
     async def _settle_both(
         self, connection: Connection, plain: Sequence[Settlement], others: Sequence[Settlement], worker: str
     ) -> list[Record]:
+        verb, values = completion(plain)
         return [
-            *await self._fetch_on(connection, "settle_completed", **completed_arrays(plain)),
+            *await self._fetch_on(connection, verb, **values),
             *await self._fetch_on(connection, "settle", **settle_arrays(others), worker=worker),
         ]
 
@@ -184,8 +185,7 @@ class Jobs(Core):
                 await transaction.start()
             try:
                 yield connection
-                end = {"ids": [lease.id], "tokens": [lease.token], "results": [None]}
-                completed = await self._fetch_on(connection, "settle_completed", **end)
+                completed = await self._fetch_on(connection, "settle_alike", ids=[lease.id], token=lease.token)
                 if not completed:
                     raise LeaseLost(f"job {lease.id} is no longer ours: its transaction was rolled back")
             except BaseException:

@@ -6,10 +6,12 @@ import dataclasses
 import datetime as dt
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from operator import itemgetter
+from typing import Any
 
 from qengine.backends.inspection import Activity, AuditEntry, JobFilter
 from qengine.backends.postgres.connection import Record
+from qengine.backends.postgres.lines import Line
 from qengine.backends.protocol import Claim, FailureGroup, Fire, Pause, Schedule, Settlement, Stats, WorkerInfo
 from qengine.job import Job, JobError, NewJob, Status
 
@@ -19,6 +21,12 @@ _FAR = 1e11
 LARGEST_ID = 2**63 - 1
 
 _CLAIM_WIDTH = len(Claim._fields)
+_DUE, _CREATED = map(Claim._fields.index, ("scheduled_for", "created_at"))
+_created_when_due = itemgetter(*(_DUE if index == _CREATED else index for index in range(_CLAIM_WIDTH)))
+in_line = itemgetter("rank", "id")
+"""The key by which claimed rows are sorted into the order of the line."""
+_line = itemgetter("queue", "type")
+_rank = itemgetter("rank")
 _JOB_COLUMNS = [column.name for column in dataclasses.fields(Job) if column.name not in ("existed", "_waiter")]
 _ERROR_COLUMNS = [column.name for column in dataclasses.fields(JobError)]
 
@@ -118,15 +126,14 @@ def _serves(worker: Record, queue: str, type: str) -> bool:
     return type in worker["types"] and (worker["queues"] is None or queue in worker["queues"])
 
 
-def claims_of(rows: Iterable[Record]) -> list[tuple[float, Claim]]:
-    """Each claim with the rank it had, in the order of the line."""
-    found = [(cast("float", row["rank"]), Claim._make(tuple(row)[:_CLAIM_WIDTH])) for row in rows]
-    found.sort(key=_place)
-    return found
+def claims_of(rows: Iterable[Record]) -> list[Claim]:
+    """The claims, in the order of their rows, which begin with the columns of a claim."""
+    return [Claim._make(_created_when_due(row) if row[_CREATED] is None else row[:_CLAIM_WIDTH]) for row in rows]
 
 
-def _place(ranked: tuple[float, Claim]) -> tuple[float, int]:
-    return ranked[0], ranked[1].id
+def last_ranks(rows: Sequence[Record]) -> dict[Line, float]:
+    """The rank of the last row of each line."""
+    return dict(zip(map(_line, rows), map(_rank, rows), strict=True))
 
 
 def _decoded(text: str) -> Any:
@@ -175,9 +182,12 @@ def new_jobs(jobs: Sequence[NewJob]) -> dict[str, list[Any]]:
     }
 
 
-def completed_arrays(settled: Sequence[Settlement]) -> dict[str, list[Any]]:
-    """The arrays of `settle_completed`."""
-    return {"ids": [s.id for s in settled], "tokens": [s.token for s in settled], "results": [s.result for s in settled]}
+def completion(settled: Sequence[Settlement]) -> tuple[str, dict[str, Any]]:
+    """The statement that writes these completed runs, and its parameters."""
+    ids, tokens, results = [s.id for s in settled], [s.token for s in settled], [s.result for s in settled]
+    if tokens.count(tokens[0]) == len(tokens) and results.count(None) == len(results):
+        return "settle_alike", {"ids": ids, "token": tokens[0]}
+    return "settle_completed", {"ids": ids, "tokens": tokens, "results": results}
 
 
 def settle_arrays(settled: Sequence[Settlement]) -> dict[str, list[Any]]:

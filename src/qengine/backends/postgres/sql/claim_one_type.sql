@@ -23,6 +23,6 @@ SET status = 'processing', rank = NULL, attempts = least(j.attempts, 2147483646)
 FROM (SELECT coalesce(:now::timestamptz, statement_timestamp()) AS now) AS clock
 WHERE j.id = ANY(ARRAY(SELECT id FROM picked))
 RETURNING j.id, j.lease_token, j.type, j.queue, j.priority, j.payload, j.attempts, j.max_attempts, j.crashes, j.timeout,
-  j.scheduled_for, j.created_at, j.expires_at, coalesce(j.expires_at <= now, false) AS expired, j.unique_key, j.partition_key,
+  j.scheduled_for, nullif(j.created_at, j.scheduled_for) AS created_at, j.expires_at, coalesce(j.expires_at <= now, false) AS expired, j.unique_key, j.partition_key,
   j.checkpoint, j.headers,
   date_part('epoch', j.scheduled_for) + j.priority * :ageing::float8 AS rank;

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from qengine.backends.postgres import lines
+from qengine.backends.postgres import PostgresBackend, lines
+from qengine.backends.postgres.connection import Record
 from qengine.backends.postgres.core import line_names, named_lines
 from qengine.backends.postgres.lines import KEPT, Hints
+from qengine.backends.protocol import Demand
+from qengine.job import NewJob
+
+pytestmark = pytest.mark.anyio
 
 A, B = ("default", "a"), ("default", "b")
 NONE = float("-inf")
@@ -61,6 +69,34 @@ def test_forgetting(time: list[float]) -> None:
     hints.taken(A, 1.0)
     hints.forget()
     assert (hints.known, hints.marks([A])) == (None, None)
+
+
+def test_dropping_the_marks_alone(time: list[float]) -> None:
+    hints = Hints()
+    hints.learn([A])
+    hints.taken(A, 1.0)
+    hints.unmark()
+    assert (hints.known, hints.marks([A])) == ({A}, None)
+
+
+async def test_a_claim_that_takes_what_there_is_need_not_look_for_lines_again(
+    backend: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    fetch = backend._pool.fetch
+
+    async def noted(sql: str, values: Sequence[Any]) -> list[Record]:
+        fetched.append(next(verb for verb, statement in backend._sql.items() if statement.numbered == sql))
+        return await fetch(sql, values)
+
+    await backend.enqueue([NewJob("a")])
+    assert len(await backend.claim(Demand("w", {"a": 5}, 5, 60.0))) == 1
+    monkeypatch.setattr(backend._pool, "fetch", noted)
+    monkeypatch.setattr(lines, "KEPT", 60.0)
+    for _ in range(3):
+        await backend.enqueue([NewJob("a")])
+        assert len(await backend.claim(Demand("w", {"a": 5}, 5, 60.0))) == 1
+    assert fetched == ["enqueue_now", "claim_one_type"] * 3
 
 
 def test_lines_in_a_notification() -> None:

@@ -70,12 +70,13 @@ class Jobs(Core):
             if not demand.suspects:
                 for line, rank in last_ranks(taken).items():
                     self._hints.taken(line, rank)
+        elif taken:
+            self._hints.unmark()
         elif hinted or marks is not None:
+            # Nothing was found where the hints pointed: that says nothing yet.
             self._hints.forget()
-            if not taken:
-                # Nothing was found where the hints pointed: that says nothing yet.
-                lines, _ = await self._lines_of(demand, types)
-                taken = await self._take(demand, types, lines, None)
+            lines, _ = await self._lines_of(demand, types)
+            taken = await self._take(demand, types, lines, None)
         return claims_of(taken)
 
     async def _lines_of(self, demand: Demand, types: Iterable[str]) -> tuple[list[Line], bool]:

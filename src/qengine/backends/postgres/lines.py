@@ -31,6 +31,10 @@ class Hints:
         self._marks.clear()
         self._known = None
 
+    def unmark(self) -> None:
+        """Drop the marks: there may be jobs below them."""
+        self._marks.clear()
+
     def came(self, lines: Iterable[Line], rank: float) -> None:
         """Jobs came in these lines, none below `rank`."""
         for line in lines:

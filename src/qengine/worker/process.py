@@ -28,7 +28,7 @@ def call_by_name(module: str, qualname: str, payload: str) -> str:
     try:
         return codec.encode(fn(**arguments.decode(payload)), what=f"the result of {qualname}")
     except Exception as error:
-        error.add_note(traceback_text(error, 16_000))
+        error.add_note(traceback_text(error))
         raise _portable(error) from None
 
 

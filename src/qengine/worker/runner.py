@@ -27,9 +27,6 @@ from qengine.worker.run import Run, Stop, about
 
 log = logging.getLogger("qengine.worker")
 
-TRACEBACK_LIMIT = 16_000
-"""Characters of a traceback that are kept."""
-
 
 class Runner:
     """Runs handlers for one worker. It writes nothing: what it returns is written by the settler."""
@@ -179,7 +176,7 @@ class Runner:
                 "job %s (%s) failed after its transaction had completed it", run.claim.id, run.claim.type, exc_info=error
             )
             return None
-        text = traceback_text(error, TRACEBACK_LIMIT)
+        text = traceback_text(error)
         if not isinstance(error, Exception):
             # SystemExit, or a CancelledError of the handler's own making: an attempt failed, and policies speak of Exceptions.
             error = RuntimeError(f"the handler raised {describe(error)}")

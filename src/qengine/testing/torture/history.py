@@ -11,6 +11,8 @@ from typing import Any
 
 from qengine.testing.torture.ledger import Event
 
+FINAL = ("completed", "dead", "cancelled")
+WAITING = ("pending", "failed")
 OWN_HAND = "its own hand"
 """Why a worker ended that got a SIGKILL which the run did not send."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qengine.testing.torture.causes import Causes
-from qengine.testing.torture.checker import Violation
+from qengine.testing.torture.checks.violation import Violation
 from qengine.testing.torture.history import OWN_HAND, History
 from qengine.testing.torture.options import Options
 

@@ -60,16 +60,17 @@ class SQLitePlace:
 
 
 class PostgresPlace:
-    """An embedded PostgreSQL that waits for the disk, or the server that QENGINE_TEST_POSTGRES names."""
+    """An embedded PostgreSQL that waits for the disk, unless told otherwise, or the server that QENGINE_TEST_POSTGRES names."""
 
     name = "postgres"
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = True) -> None:
+        self._durable = durable
         self._stack = ExitStack()
         self.server: int | None = None
 
     def __enter__(self) -> Self:
-        self._server = self._stack.enter_context(PostgresServer(durable=True))
+        self._server = self._stack.enter_context(PostgresServer(durable=self._durable))
         self._facts = anyio.run(self._ask)
         self.server = _postmaster(self._facts.pop("data_directory"))
         return self

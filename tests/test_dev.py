@@ -73,7 +73,7 @@ def machine(tmp_path: Path) -> Machine:
 def test_help_needs_nothing(machine: Machine) -> None:
     done = machine.dev()
     assert done.returncode == 0
-    for command in ("demo", "test", "lint", "bench"):
+    for command in ("demo", "test", "lint", "bench", "floor"):
         assert f"\n  {command} " in done.stdout
 
 

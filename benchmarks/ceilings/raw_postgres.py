@@ -82,8 +82,12 @@ class RawPostgres(Subject):
     async def enqueue_bulk(self, payloads: Sequence[dict[str, Any]], type_name: str) -> None:
         async with self.connection.transaction():
             for start in range(0, len(payloads), CHUNK):
-                texts = [msgspec.json.encode(payload).decode() for payload in payloads[start : start + CHUNK]]
-                await self.connection.fetch(INSERT_MANY, type_name, texts)
+                await self.insert(payloads[start : start + CHUNK], type_name)
+
+    async def insert(self, payloads: Sequence[dict[str, Any]], type_name: str) -> None:
+        """Store them in one statement."""
+        texts = [msgspec.json.encode(payload).decode() for payload in payloads]
+        await self.connection.fetch(INSERT_MANY, type_name, texts)
 
     async def claim(self, limit: int) -> list[Any]:
         """Up to so many jobs, each with id, token and payload."""

@@ -83,9 +83,13 @@ class RawSQLite(Subject):
     async def enqueue_bulk(self, payloads: Sequence[dict[str, Any]], type_name: str) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
         for start in range(0, len(payloads), CHUNK):
-            texts = [msgspec.json.encode(payload).decode() for payload in payloads[start : start + CHUNK]]
-            self.run(INSERT_MANY, payloads=msgspec.json.encode(texts).decode(), type=type_name)
+            await self.insert(payloads[start : start + CHUNK], type_name)
         self.connection.execute("COMMIT")
+
+    async def insert(self, payloads: Sequence[dict[str, Any]], type_name: str) -> None:
+        """Store them in one statement."""
+        texts = [msgspec.json.encode(payload).decode() for payload in payloads]
+        self.run(INSERT_MANY, payloads=msgspec.json.encode(texts).decode(), type=type_name)
 
     async def claim(self, limit: int) -> list[Any]:
         """Up to so many jobs, each with id, token and payload."""

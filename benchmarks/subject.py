@@ -28,6 +28,7 @@ class Subject:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.handler: Callable[[float, str], Awaitable[None]] = handlers.ALL[order.handler]
+        self._draining: asyncio.Task[None] | None = None
 
     async def setup(self) -> None:
         """Make the schema in an empty database."""
@@ -56,21 +57,23 @@ class Subject:
 
     async def drain(self) -> None:
         """Run a worker until all jobs are durably done. Overridden where the queue can do that by itself."""
-        worker = asyncio.create_task(self.serve())
+        self._draining = worker = asyncio.create_task(self.serve())
         seen = -1
-        try:
-            while True:
-                near = handlers.ran >= self.order.jobs
-                await asyncio.wait([worker], timeout=NEAR if near else FAR)
-                if worker.done():
-                    worker.result()
-                    raise RuntimeError("the worker ended before the work did")
-                if (near or handlers.ran == seen) and not await self.unfinished():
-                    return
-                seen = handlers.ran
-        finally:
-            worker.cancel()
-            await asyncio.wait([worker], timeout=10)
+        while True:
+            near = handlers.ran >= self.order.jobs
+            await asyncio.wait([worker], timeout=NEAR if near else FAR)
+            if worker.done():
+                worker.result()
+                raise RuntimeError("the worker ended before the work did")
+            if (near or handlers.ran == seen) and not await self.unfinished():
+                return
+            seen = handlers.ran
+
+    async def rest(self) -> None:
+        """End the worker of `drain`, which is no part of the draining."""
+        if self._draining is not None:
+            self._draining.cancel()
+            await asyncio.wait([self._draining], timeout=10)
 
 
 class ThreadedSubject(Subject):
@@ -113,6 +116,7 @@ async def carry_out(subject: Subject) -> dict[str, Any]:
     try:
         result: dict[str, Any] = await workload.run(subject)
     finally:
+        await subject.rest()
         await subject.close()
     return result | {"ran": handlers.ran}
 

@@ -23,6 +23,7 @@ class ChancySubject(Subject):
         quiet.setLevel(logging.ERROR)
         self.chancy = Chancy(order.url, log=quiet)
         self.asker = PsycopgAsker(order.url)
+        self.worker = Worker(self.chancy, register_signal_handlers=False)
 
     def _queue(self) -> Queue:
         return Queue("default", concurrency=self.order.concurrency, executor=Chancy.Executor.Async, eager_polling=True)
@@ -50,10 +51,12 @@ class ChancySubject(Subject):
             pass
 
     async def serve(self) -> None:
-        async with Worker(self.chancy, register_signal_handlers=False):
+        async with self.worker:
             await asyncio.Event().wait()
 
     async def unfinished(self) -> bool:
+        # A worker writes what it has settled once a second only.
+        await self.worker.flush()
         return await self.asker.exists("chancy_jobs", "state IN ('pending', 'running', 'retrying')")
 
 

@@ -75,6 +75,15 @@ CEILINGS = (
         measures=frozenset({"drain-100", "drain-10"}),
     ),
     Entry(
+        "bare NOTIFY",
+        POSTGRES,
+        "benchmarks.ceilings.bare_notify",
+        {"enqueue-one": 3000},
+        kind="ceiling",
+        leaves_out="no table and no claim: one connection wakes another",
+        measures=frozenset({"pickup", "pickup-other"}),
+    ),
+    Entry(
         "raw sqlite3",
         SQLITE,
         "benchmarks.ceilings.raw_sqlite",
@@ -91,6 +100,18 @@ CEILINGS = (
         kind="ceiling",
         leaves_out=_BARE,
         measures=frozenset({"drain-100", "drain-10"}),
+    ),
+    *(
+        Entry(
+            "event loop",
+            place,
+            "benchmarks.ceilings.event_loop",
+            {"drain": 500_000},
+            kind="ceiling",
+            leaves_out="no database: a list in memory, and no timeouts",
+            measures=frozenset({"drain-100", "drain-10", "drain-nap"}),
+        )
+        for place in (POSTGRES, SQLITE)
     ),
 )
 
@@ -111,9 +132,18 @@ PEERS = (
         *(1660, 2160, 50_000, 13_000),
     ),
     _peer("oban", POSTGRES, "oban", "", *(1190, 2930, 4450, 3500)),
-    _peer("chancy", POSTGRES, "chancy", "settlements in memory can be lost", *(1180, 2340, 4370, 3000), measures=_ONE_TYPE),
+    _peer(
+        "chancy",
+        POSTGRES,
+        "chancy",
+        "settles once a second: a crash loses what is in memory",
+        *(1180, 2340, 4370, 3000),
+        measures=_ONE_TYPE,
+    ),
     _peer("saq", POSTGRES, "saq", "settling has no fence; rows are kept for ten minutes", *(1200, 2250, 2280, 830)),
     _peer("procrastinate", POSTGRES, "procrastinate", "settling has no fence", *(910, 1960, 12_900, 740)),
+    _peer("absurd", POSTGRES, "absurd", "polls every 50 ms: nothing wakes it", *(1630, 4050, 4270, 1100)),
+    _peer("dbos", POSTGRES, "dbos", "polls every 50 ms: nothing wakes it; no limit of concurrency", *(880, 1810, 1720, 760)),
     Entry(
         "graphile-worker",
         POSTGRES,
@@ -127,7 +157,7 @@ PEERS = (
         "huey",
         SQLITE,
         "huey",
-        "deletes a row before its handler runs: a crash loses the job; no result; threads",
+        "deletes a row before its handler runs: a crash loses the job; no result; threads (but waits for every commit)",
         *(3950, 4000, 4800, 2800),
         measures=_NO_NAPS,
     ),
@@ -143,9 +173,16 @@ PEERS = (
         "persist-queue",
         SQLITE,
         "persist_queue",
-        "no worker: a loop; no owner and no lease",
+        "no worker: a loop; no owner and no lease (but waits for every commit)",
         *(5000, 4000, 5500, 1900),
         measures=_NO_NAPS,
+    ),
+    _peer(
+        "honker",
+        SQLITE,
+        "honker",
+        "deletes rows that are done; no result; its worker takes one job at a time, so a loop of batches",
+        *(5000, 5000, 15_000, 10_000),
     ),
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ OURS = "qengine"
 """The environment to which qengine itself is added, from the working tree."""
 MARK = "# python: "
 """A line of a requirements file that names the oldest Python which will do."""
+REASON = re.compile(r"(?:npm )?error:? (.+)", re.IGNORECASE)
+"""A line in which pip or npm says why it failed; those after it are hints."""
 
 
 def python(entry: Entry) -> str:
@@ -64,13 +67,15 @@ def _node(folder: str) -> str:
     if node is None or npm is None:
         raise SubjectFailed("Node.js was not found")
     home = HERE / "peers" / folder
-    if not (home / "node_modules").is_dir():
-        _run([npm, "ci", "--silent", "--no-audit", "--no-fund", "--prefix", str(home)], "npm ci")
+    # npm writes this file last.
+    if not (home / "node_modules/.package-lock.json").is_file():
+        _run([npm, "ci", "--loglevel=error", "--no-audit", "--no-fund", "--prefix", str(home)], "npm ci")
     return node
 
 
 def _run(command: list[str], what: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        last = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()][-1:]
-        raise SubjectFailed(f"{what} failed: {' '.join(last)[:300]}")
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        reasons = [found[1] for line in lines if (found := REASON.match(line))]
+        raise SubjectFailed(f"{what} failed: {'; '.join(reasons or lines[-1:])[:300]}")

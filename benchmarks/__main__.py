@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import reduce
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks import campaign, environments, page, report
 from benchmarks.campaign import Outcome, Settings
@@ -17,7 +18,7 @@ from benchmarks.catalogue import POSTGRES, SQLITE
 from benchmarks.measures import MEASURES
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ", ".join(measure.name for measure in MEASURES if measure.order.workload != "growth")
+NAMES = ", ".join(measure.name for measure in MEASURES if measure.group != "Growth")
 
 
 def bench(
@@ -28,9 +29,14 @@ def bench(
     system: Annotated[list[str] | None, typer.Option(help="Only this system.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Samples of each; 5, with --quick 3.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds a sample, roughly; 2, with --quick 0.4.")] = None,
-    largest: Annotated[int, typer.Option(help="Other jobs in the table, at the most, when growth is measured.")] = 100_000,
+    largest: Annotated[
+        int, typer.Option(help="Other jobs in the table, at the most, when growth is measured; up to 10 million.")
+    ] = 1_000_000,
     out: Annotated[Path, typer.Option(help="Where the result goes, as JSON.")] = ROOT / "benchmarks/results/latest.json",
-    again: Annotated[Path | None, typer.Option("--from", help="Measure nothing: show this result.")] = None,
+    again: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Measure nothing: show this result. Several are put together, the last one counts."),
+    ] = None,
     docs: Annotated[bool, typer.Option("--docs", help="Write docs/performance.md and its plots.")] = False,
 ) -> None:
     """Measure qengine on SQLite and on an embedded PostgreSQL, beside what the databases themselves can do."""
@@ -44,8 +50,9 @@ def bench(
         peers=peers,
         largest=largest,
     )
-    if again is not None:
-        outcome = campaign.from_mapping(json.loads(again.read_text()))
+    if again:
+        found = [campaign.from_mapping(json.loads(path.read_text())) for path in again]
+        outcome = reduce(Outcome.merged, found)
     else:
         outcome = _measure(settings, out)
         _save(outcome, out)
@@ -58,7 +65,7 @@ def bench(
 def _measure(settings: Settings, out: Path) -> Outcome:
     # Beside the peers, everything runs in an environment with the same event loop (uvloop).
     python: Any = environments.python if settings.peers else lambda entry: sys.executable
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("starting", total=None)
 

@@ -33,7 +33,7 @@ class Settings:
     peers: bool = False
     names: Sequence[str] = ()
     """Systems; none: all."""
-    largest: int = 100_000
+    largest: int = 1_000_000
     """How many other jobs there are at the most when growth is measured."""
 
 
@@ -58,6 +58,8 @@ class Outcome:
     samples: list[Sample] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     """By `place, entry, measure`: why there are no figures."""
+    runtimes: dict[str, str] = field(default_factory=dict)
+    """By `place, entry`: the interpreter and its event loop."""
     seconds: float = 0.0
 
     def values(self, place: str, measure: str, entry: str, figure: str) -> list[float]:
@@ -67,6 +69,21 @@ class Outcome:
             for sample in self.samples
             if (sample.place, sample.measure, sample.entry) == (place, measure, entry) and figure in sample.figures
         ]
+
+    def merged(self, later: Outcome) -> Outcome:
+        """What both runs found. Of a measure of a system that is in both, the later one's samples are kept."""
+        again = {(sample.place, sample.measure, sample.entry) for sample in later.samples}
+        kept = [sample for sample in self.samples if (sample.place, sample.measure, sample.entry) not in again]
+        found = {f"{place}, {entry}, {measure}" for place, measure, entry in again}
+        return Outcome(
+            self.settings,
+            self.machine | {"load_before": max(self.machine["load_before"], later.machine["load_before"])},
+            self.places | later.places,
+            kept + later.samples,
+            {what: why for what, why in self.failures.items() if what not in found} | later.failures,
+            self.runtimes | later.runtimes,
+            self.seconds + later.seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -107,16 +124,32 @@ def carry_out(
 def _steps(settings: Settings, place: Place) -> Iterator[_Step]:
     chosen = [entry for entry in entries(place.name, peers=settings.peers) if not settings.names or entry.name in settings.names]
     for measure in MEASURES:
-        named = any(measure.name == name or measure.name.startswith(f"{name}-") for name in settings.measures)
-        if not named and (settings.measures or (measure.full_only and settings.quick)):
-            continue
-        if measure.order.workload == "growth" and measure.order.jobs > settings.largest:
-            continue
-        for number in range(1 if measure.once and settings.quick else settings.rounds):
-            for entry in chosen:
-                wanted = entry.kind == "ours" if measure.ours_only else not entry.measures or measure.name in entry.measures
-                if wanted:
-                    yield _Step(place, measure, entry, number)
+        if _is_wanted(measure, settings):
+            takers = [entry for entry in chosen if _takes_part(entry, measure)]
+            for number in range(settings.rounds):
+                for entry in takers:
+                    if number < _rounds(entry, measure, settings):
+                        yield _Step(place, measure, entry, number)
+
+
+def _is_wanted(measure: Measure, settings: Settings) -> bool:
+    if measure.group == "Growth" and measure.order.jobs > settings.largest:
+        return False
+    if settings.measures:
+        return any(measure.name == name or measure.name.startswith(f"{name}-") for name in settings.measures)
+    return not (measure.full_only and settings.quick)
+
+
+def _takes_part(entry: Entry, measure: Measure) -> bool:
+    return entry.kind in measure.takers and (not entry.measures or measure.name in entry.measures)
+
+
+def _rounds(entry: Entry, measure: Measure, settings: Settings) -> int:
+    """How many samples are taken; with `--quick` a single one where one holds many observations."""
+    limits = [measure.rounds, measure.peer_rounds if entry.kind == "peer" else None]
+    if settings.quick and measure.order.workload in ("pickup", "idle"):
+        limits.append(1)
+    return min([settings.rounds, *(limit for limit in limits if limit is not None)])
 
 
 def _take(outcome: Outcome, step: _Step, settings: Settings, python: Pythons) -> None:
@@ -130,19 +163,30 @@ def _take(outcome: Outcome, step: _Step, settings: Settings, python: Pythons) ->
         outcome.failures[f"{place.name}, {entry.name}"] = str(error)
         return
     with place.database() as url:
-        orders = measure.orders(entry, url, place.server, settings.seconds)
+        log_before: int | None = None
+
+        def loaded() -> None:
+            nonlocal log_before
+            place.settle_down(url)
+            log_before = place.log_position(url)
+
         try:
             results = processes.run(
                 interpreter,
                 entry.module,
-                orders,
-                lambda: place.settle_down(url),
+                measure.orders(entry, url, place.server, settings.seconds),
+                loaded,
                 one_by_one=measure.order.workload == "pickup",
+                patience=measure.patience,
             )
             figures = measure.figures(results)
         except (processes.SubjectFailed, ValueError) as error:
             outcome.failures[key] = str(error)
             return
+        log_after = place.log_position(url)
+    if log_before is not None and log_after is not None and "written" in figures:
+        figures["written"] = (log_after - log_before) / results[0]["jobs"]
+    outcome.runtimes[f"{place.name}, {entry.name}"] = f"{results[0]['python']}, {results[0]['loop']}"
     outcome.samples.append(Sample(place.name, measure.name, entry.name, step.round, figures))
 
 

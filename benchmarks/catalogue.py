@@ -32,7 +32,7 @@ class Entry:
 
 _ENQUEUE = frozenset({"enqueue-one", "enqueue-callers", "enqueue-bulk"})
 _DRAINS = frozenset({"drain-100", "drain-10"})
-_RESTS = frozenset({"pickup", "pickup-other", "idle"})
+_RESTS = frozenset({"pickup", "pickup-other", "pickup-half", "idle"})
 _ONE_TYPE = _ENQUEUE | _DRAINS | _RESTS | {"drain-nap", "drain-2", "drain-4"}
 _NO_NAPS = _ENQUEUE | {"drain-100"} | _RESTS
 _RAW = "no engine: statements in a loop"
@@ -63,7 +63,8 @@ CEILINGS = (
         {"enqueue-one": 3000, "enqueue-callers": 60_000, "enqueue-bulk": 150_000, "drain": 50_000},
         kind="ceiling",
         leaves_out=_RAW,
-        measures=_ENQUEUE | {"drain-100", "pickup", "pickup-other"},
+        measures=_ENQUEUE
+        | {"drain-100", "pickup", "pickup-other", "raw-batch-1", "raw-batch-10", "raw-batch-100", "raw-batch-500"},
     ),
     Entry(
         "bare engine",
@@ -90,7 +91,7 @@ CEILINGS = (
         {"enqueue-one": 30_000, "enqueue-callers": 100_000, "enqueue-bulk": 300_000, "drain": 110_000},
         kind="ceiling",
         leaves_out=_RAW,
-        measures=_ENQUEUE | {"drain-100", "pickup"},
+        measures=_ENQUEUE | {"drain-100", "pickup", "raw-batch-1", "raw-batch-10", "raw-batch-100", "raw-batch-500"},
     ),
     Entry(
         "bare engine",

@@ -12,7 +12,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Figure:
-    """A median of samples, and between which values they lay."""
+    """A median of samples, and between which values they lay; or a ratio, and its 95 % confidence interval."""
 
     median: float
     low: float
@@ -25,8 +25,10 @@ def figure(samples: Sequence[float]) -> Figure:
     return Figure(median(samples), min(samples), max(samples), len(samples))
 
 
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """The ratio of the medians, with its 95 % confidence interval by bootstrap."""
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Figure | None:
+    """The ratio of the medians, with its 95 % confidence interval by bootstrap; None where there is nothing to divide by."""
+    if not ours or not theirs or min(theirs) <= 0:
+        return None
     dice = random.Random(len(ours))
     found = sorted(
         median(dice.choices(ours, k=len(ours))) / median(dice.choices(theirs, k=len(theirs))) for _ in range(RESAMPLES)

@@ -1,4 +1,4 @@
-"""What a stretch of work cost: wall time, and CPU of this process and of the database server."""
+"""What a stretch of work cost: wall time, CPU of this process and of the database server, bytes written, memory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Meter:
     def __init__(self, server: int | None) -> None:
         self._server = server
         self._server_before = server_cpu(server)
+        self._written_before = written()
         self._own_before = own_cpu()
         self._began = time.monotonic()
 
@@ -32,6 +33,7 @@ class Meter:
             "seconds": ended - self._began,
             "worker_cpu": own,
             "server_cpu": after - self._server_before if known else None,
+            "written": written() - self._written_before,
         }
 
 
@@ -39,6 +41,20 @@ def own_cpu() -> float:
     """CPU seconds of this process, all threads."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
+
+
+def written() -> int:
+    """Bytes that this process has written to files; 0 where /proc does not tell."""
+    try:
+        fields = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    except OSError:
+        return 0
+    return int(fields["wchar"])
+
+
+def resident() -> float:
+    """MB of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def server_cpu(pid: int | None) -> float | None:

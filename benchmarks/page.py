@@ -1,26 +1,52 @@
-"""docs/performance.md, made from the result: what was measured, on what, the goals met and missed, and the plots."""
+"""docs/performance.md, made from the result: the goals met and missed, every figure, the plots, and what to know about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from benchmarks import tables
 from benchmarks.campaign import Outcome
-from benchmarks.catalogue import Entry, entries
-from benchmarks.figures import figure, ratio
-from benchmarks.goals import Verdict, judge
-from benchmarks.measures import GROWING, GROWTH_KINDS, GROWTH_SIZES, MEASURES, PERCENTILES, Measure
-from benchmarks.plots import plots
-from benchmarks.report import UNITS, growth_cell
+from benchmarks.goals import judge
+from benchmarks.measures import MEASURES
+from benchmarks.plots import NAMES, plots
+from benchmarks.tables import Table
 
 HEAD = """# Performance
 
-This page is made by `./dev bench --docs`; run it to have your own figures. Rates differ from machine to machine and from hour
-to hour: compare within the page. Each figure is the median of its samples, which were taken in turns (one of each system, then
-the next round), with the lowest and the highest beside it. A drain counts a job when it is durably done and checks that none
-ran twice. Pick-up is the time from before the enqueue to the start of the handler, the insert included. *Raw* is the driver in
-a loop on qengine's own tables, in batches of 100; the *bare engine* adds slots, a buffer and deadlines in asyncio, and nothing
-else. CPU is in milliseconds for a thousand jobs.
+How fast qengine is on each database, beside other queues, beside the bare drivers on the same tables, and beside itself when
+much else is in the table. The command below made this page from one run on one machine; run it to have your own figures, and
+believe those.
+
+```sh
+./dev bench --quick                # the core of it, under three minutes
+./dev bench                        # everything of qengine and of the drivers
+./dev bench --peers --docs         # the other queues too, and this page
+./dev bench --help                 # parts of it, and how long they take
+```
+
+## How it is measured
+
+Each system runs in a process of its own, by its public API, in the fastest setting that keeps what it was given through a
+crash of the machine, in an environment with the pinned versions below, and on a database that is made for the sample. Systems
+take turns: a sample of each, then the next round. A figure is the median of its samples, with the lowest and the highest in
+brackets; a ratio is of medians, with its 95 % confidence interval (bootstrap) in brackets. What takes long has fewer samples:
+the tables count them. `÷ it` above 1 says that qengine is faster where more is better, and slower where less is better.
+
+The *bare engine* is the least that an engine in asyncio does on qengine's tables: slots, a buffer, deadlines, batches, and no
+features. It and the *raw* drivers are the ceilings; no queue with qengine's guarantees can surpass them by much.
+"""
+
+CAVEATS = """
+## What to keep in mind
+
+- Rates differ from machine to machine and from hour to hour by a third: compare within a run.
+- Client and server share the cores. On a network, what goes one by one waits for the round trip, and batches gain.
+- Handlers here do nothing, or wait. Where yours take longer than a few milliseconds, they decide, and not the queue.
+- Queues that do less work are measured all the same: what each leaves out stands beside it.
+- An interval from five samples is rough; from one there is none.
 """
 
 
@@ -29,6 +55,8 @@ def write(outcome: Outcome, docs: Path) -> Path:
     pictures = plots(outcome)
     folder = docs / "performance"
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
     for name, text in pictures.items():
         (folder / name).write_text(text)
     page = docs / "performance.md"
@@ -36,91 +64,67 @@ def write(outcome: Outcome, docs: Path) -> Path:
     return page
 
 
-def _lines(outcome: Outcome, pictures: Iterable[str]) -> Iterable[str]:
-    about = outcome.machine
+def _lines(outcome: Outcome, pictures: Mapping[str, str]) -> Iterable[str]:
     yield HEAD
-    yield (
-        f"Measured on {about['cores']} cores ({about['processor']}), {about['system']}, Python {about['python']}, "
-        f"with a load of {about['load_before']} before it began; "
-        f"{outcome.settings.rounds} rounds, about {outcome.settings.seconds:g} s a sample."
-    )
-    if about["load_before"] > about["cores"] / 4:
-        yield "\nThe machine was busy with other work: the ratios are rough, and the absolute figures say little."
+    yield from _run(outcome)
     yield "\n## Goals\n"
-    yield from _goals(judge(outcome))
+    verdicts = judge(outcome)
+    count = Counter(verdict.met for verdict in verdicts)
+    yield f"{count[True]} met, {count[False]} missed, {count[None]} not measured. `÷` is a ratio within the run.\n"
+    yield from _rows(tables.goals(verdicts))
     for place, facts in outcome.places.items():
-        yield f"\n## {'PostgreSQL' if place == 'postgres' else 'SQLite'}\n"
-        yield ", ".join(f"{name} {value}" for name, value in facts.items()) + ".\n"
-        yield from _measured(outcome, place)
-        yield from _growth(outcome, place)
-        for name in pictures:
-            if name.startswith(f"{place}-"):
-                yield f"\n![{name.removesuffix('.svg')}](performance/{name})"
-        yield from _left_out(outcome, place)
+        yield f"\n## {NAMES[place]}\n"
+        yield _listed(facts) + "."
+        for table in tables.measured(outcome, place):
+            yield from _section(table)
+            group = [measure.name for measure in MEASURES if measure.group == table.title]
+            yield from _pictures(pictures, [f"{place}-{name}.svg" for name in group])
+        for table in tables.growth(outcome, place):
+            yield from _section(table)
+            about = table.title.partition(": ")[2].split()[0]
+            yield from _pictures(pictures, [name for name in pictures if name.startswith(f"{place}-growth-{about}-")])
+        yield from _section(tables.systems(outcome, place))
     if outcome.failures:
         yield "\n## Not measured\n"
         yield from (f"- {what}: {why}" for what, why in outcome.failures.items())
+    yield CAVEATS.rstrip()
 
 
-def _goals(verdicts: Sequence[Verdict]) -> Iterable[str]:
-    yield "| goal | on | wanted | found | 95 % | |\n|---|---|---|---|---|---|"
-    for verdict in verdicts:
-        goal = verdict.goal
-        bound = f"{'≥' if goal.at_least else '≤'} {goal.bound:g} {goal.unit}".strip()
-        if verdict.value is None:
-            yield f"| {goal.title} | {goal.place} | {bound} | · | · | not measured |"
-        else:
-            found = f"{verdict.value:.2f} | {verdict.low:.2f} - {verdict.high:.2f}"
-            yield f"| {goal.title} | {goal.place} | {bound} | {found} | {'met' if verdict.met else '**missed**'} |"
-
-
-def _measured(outcome: Outcome, place: str) -> Iterable[str]:
-    yield "| measure | system | median | from - to | unit | qengine ÷ it | CPU worker | CPU server |"
-    yield "|---|---|--:|--:|---|--:|--:|--:|"
-    for measure in MEASURES:
-        for entry in entries(place, peers=True):
-            for name in UNITS:
-                if row := _row(outcome, place, measure, entry, name):
-                    yield row
-
-
-def _row(outcome: Outcome, place: str, measure: Measure, entry: Entry, name: str) -> str:
-    values = outcome.values(place, measure.name, entry.name, name)
-    if not values:
-        return ""
-    found, digits = figure(values), ",.0f" if name == "rate" else ".2f"
-    spread = f"{found.low:{digits}} - {found.high:{digits}}" if found.samples > 1 else ""
-    unit = f"{UNITS[name]} {name}" if name in PERCENTILES else UNITS[name]
-    ours = outcome.values(place, measure.name, "qengine", name)
-    compared = f"{ratio(ours, values).median:.2f}" if ours and entry.kind != "ours" else ""
-    cpu = " | ".join(
-        f"{figure(used).median * 1000:.1f}" if (used := outcome.values(place, measure.name, entry.name, which)) else ""
-        for which in ("worker_cpu", "server_cpu")
+def _run(outcome: Outcome) -> Iterable[str]:
+    about, settings = outcome.machine, outcome.settings
+    yield (
+        f"Measured on {about['cores']} cores ({about['processor']}), {about['system']}, {about['memory']} of memory, with a load "
+        f"of {about['load_before']} before it began, in {outcome.seconds / 60:.0f} minutes; {settings.rounds} rounds, about "
+        f"{settings.seconds:g} s a sample. qengine {about['qengine']}; {_listed(about['drivers'])}."
     )
-    return f"| {measure.title} | {entry.name} | {found.median:{digits}} | {spread} | {unit} | {compared} | {cpu} |"
+    if about["load_before"] > about["cores"] / 4:
+        yield "\nThe machine was busy with other work: the ratios are rough, and the absolute figures say little."
 
 
-def _growth(outcome: Outcome, place: str) -> Iterable[str]:
-    rows = []
-    for kind in GROWTH_KINDS:
-        for size in GROWTH_SIZES:
-            cells = [growth_cell(outcome, place, kind, size, verb) for verb in GROWING]
-            if any(cells):
-                rows.append(f"| {size:,} {kind} | {' | '.join(cells)} |")
-    if rows:
-        least = f"{GROWTH_SIZES[0]:,}"
-        yield f"\nCalls a second with so many other jobs in the table (÷ with {least}); claim and settle are of 100 jobs:\n"
-        yield f"| other jobs | {' | '.join(GROWING)} |\n|---|{'--:|' * len(GROWING)}"
-        yield from rows
+def _listed(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 
-def _left_out(outcome: Outcome, place: str) -> Iterable[str]:
-    measured = {sample.entry for sample in outcome.samples if sample.place == place}
-    notes = [
-        f"- {entry.name}: {entry.leaves_out}"
-        for entry in entries(place, peers=True)
-        if entry.name in measured and entry.leaves_out
-    ]
-    if notes:
-        yield "\nWhat the others leave out:\n"
-        yield from notes
+def _section(table: Table) -> Iterable[str]:
+    yield f"\n### {table.title}\n"
+    if table.note:
+        yield table.note + "\n"
+    yield from _rows(table)
+
+
+def _rows(table: Table) -> Iterable[str]:
+    yield f"| {' | '.join(table.header)} |"
+    yield f"|{'|'.join('---' if _is_text(table, number) else '--:' for number in range(len(table.header)))}|"
+    for row in table.rows:
+        yield f"| {' | '.join('**missed**' if cell == 'missed' else cell for cell in row)} |"
+
+
+def _is_text(table: Table, column: int) -> bool:
+    return not any(row[column][:1].isdigit() for row in table.rows)
+
+
+def _pictures(pictures: Iterable[str], wanted: Iterable[str]) -> Iterable[str]:
+    known = set(pictures)
+    for name in wanted:
+        if name in known:
+            yield f"\n![{name.removesuffix('.svg').replace('-', ' ')}](performance/{name})"

@@ -6,9 +6,12 @@ import os
 import platform
 import shutil
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -33,6 +36,10 @@ class Place(Protocol):
         """After loading: fresh statistics, nothing left to write."""
         ...
 
+    def log_position(self, url: str) -> int | None:
+        """How many bytes were ever written to the write-ahead log; None where nobody counts them."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """Version and settings."""
         ...
@@ -54,6 +61,9 @@ class SQLitePlace:
 
     def settle_down(self, url: str) -> None:
         """Nothing to do: SQLite keeps its statistics only when asked."""
+
+    def log_position(self, url: str) -> None:
+        """The log of SQLite is written over again and again."""
 
     def facts(self) -> dict[str, Any]:
         return {"version": sqlite3.sqlite_version, "durability": "WAL, synchronous=NORMAL, the default of qengine"}
@@ -99,6 +109,19 @@ class PostgresPlace:
     def settle_down(self, url: str) -> None:
         anyio.run(self._vacuum, url)
 
+    def log_position(self, url: str) -> int:
+        return int(anyio.run(self._fetch, url, "SELECT pg_current_wal_insert_lsn() - '0/0'"))
+
+    @staticmethod
+    async def _fetch(url: str, query: str) -> Any:
+        import asyncpg
+
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
     async def _vacuum(self, url: str) -> None:
         import asyncpg
 
@@ -121,7 +144,7 @@ def _postmaster(data_directory: str) -> int | None:
 
 
 def machine() -> dict[str, Any]:
-    """What it runs on."""
+    """What it runs on, and what is measured."""
     processor = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -131,7 +154,20 @@ def machine() -> dict[str, Any]:
     return {
         "processor": processor,
         "cores": os.cpu_count(),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GB",
         "load_before": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "qengine": version("qengine") + _commit(),
+        "drivers": {name: version(name) for name in ("asyncpg", "aiosqlite", "uvloop") if find_spec(name)},
     }
+
+
+def _commit() -> str:
+    """The commit of the working tree, marked where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return f" at {found.stdout.strip()}" if found.returncode == 0 else ""

@@ -3,49 +3,64 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from benchmarks.campaign import Outcome
 from benchmarks.catalogue import entries
 from benchmarks.figures import Figure, figure
-from benchmarks.measures import GROWTH_KINDS, GROWTH_SIZES, MEASURES
+from benchmarks.measures import GROWTH, MEASURES, VERBS
 
 WIDTH = 720
 LEFT, RIGHT, TOP = 150, 110, 46
 BAR, GAP = 18, 8
 COLOURS = {"ours": "#2563eb", "ceiling": "#9ca3af", "peer": "#d97706"}
 LINES = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
+NAMES = {"postgres": "PostgreSQL", "sqlite": "SQLite"}
+COMPARED = dict.fromkeys(("Enqueue", "Drain"), ("rate", "jobs/s")) | {"Pick-up": ("p50", "ms, median (shorter is better)")}
+"""By group of measures: the figure in which systems are drawn side by side."""
 STYLE = 'font-family="system-ui, sans-serif" font-size="12" fill="#374151"'
 
 
 def plots(outcome: Outcome) -> dict[str, str]:
     """Every plot that the figures are enough for, by file name."""
-    found = {}
-    for place in outcome.places:
-        for measure in MEASURES:
-            name = "rate" if measure.rate or measure.order.workload == "drain" else "p50"
-            rows = [
-                (entry.name, entry.kind, figure(values))
-                for entry in entries(place, peers=True)
-                if (values := outcome.values(place, measure.name, entry.name, name))
-            ]
-            if len(rows) > 1:
-                unit = "jobs/s" if name == "rate" else "ms, median (shorter is better)"
-                found[f"{place}-{measure.name}.svg"] = bars(f"{place}: {measure.title}, {unit}", rows)
-        for verb in ("claim", "settle", "enqueue"):
-            lines = {kind: points for kind in GROWTH_KINDS if len(points := _points(outcome, place, kind, verb)) > 1}
-            if lines:
-                found[f"{place}-growth-{verb}.svg"] = growth(
-                    f"{place}: {verb}, calls a second, by how many other jobs there are", lines
-                )
-    return found
+    return {name: drawn for place in outcome.places for name, drawn in (*_bars(outcome, place), *_lines(outcome, place))}
+
+
+def _bars(outcome: Outcome, place: str) -> Iterator[tuple[str, str]]:
+    """Systems side by side."""
+    for measure in MEASURES:
+        name, unit = COMPARED.get(measure.group, ("", ""))
+        rows = [
+            (entry.name, entry.kind, figure(values))
+            for entry in entries(place, peers=True)
+            if (values := outcome.values(place, measure.name, entry.name, name))
+        ]
+        if len(rows) > 1:
+            title = f"{NAMES[place]}: {measure.group.lower()}, {measure.title}, {unit}"
+            yield f"{place}-{measure.name}.svg", bars(title, rows)
+
+
+def _lines(outcome: Outcome, place: str) -> Iterator[tuple[str, str]]:
+    """Growth: a plot for each verb with a line for each kind of other jobs; one for types and one for workers."""
+    others = [kind for kind in GROWTH if kind not in ("types", "workers")]
+    for verb in ("claim", "settle", "enqueue"):
+        found = {kind: _points(outcome, place, kind, verb) for kind in others}
+        yield from _drawn(f"{place}-growth-other-{verb}.svg", f"{NAMES[place]}: {verb}, calls a second, by other jobs", found)
+    for kind in ("types", "workers"):
+        found = {verb: _points(outcome, place, kind, verb) for verb in VERBS}
+        yield from _drawn(f"{place}-growth-{kind}-all.svg", f"{NAMES[place]}: calls a second, by {kind}", found)
+
+
+def _drawn(name: str, title: str, found: Mapping[str, Sequence[tuple[int, float]]]) -> Iterator[tuple[str, str]]:
+    if lines := {line: points for line, points in found.items() if len(points) > 1}:
+        yield name, growth(title, lines)
 
 
 def _points(outcome: Outcome, place: str, kind: str, verb: str) -> list[tuple[int, float]]:
     return [
         (size, figure(values).median)
-        for size in GROWTH_SIZES
+        for size in GROWTH[kind]
         if (values := outcome.values(place, f"growth-{kind}-{size}", "qengine", verb))
     ]
 

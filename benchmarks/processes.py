@@ -17,7 +17,7 @@ from benchmarks.subject import RESULT
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
-"""Seconds that one order may take."""
+"""Seconds that one order may take, unless more is said."""
 
 
 class SubjectFailed(Exception):
@@ -27,7 +27,7 @@ class SubjectFailed(Exception):
 class SubjectProcess:
     """One process; a context manager that ends it."""
 
-    def __init__(self, python: str, module: str, order: Order) -> None:
+    def __init__(self, python: str, module: str, order: Order, patience: float = PATIENCE) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [*_program(python, module), order.as_json()],
@@ -40,7 +40,7 @@ class SubjectProcess:
         )
         self._module = module
         # A subject that hangs is ended, which ends the reading of what it prints.
-        self._timer = threading.Timer(PATIENCE, self._process.kill)
+        self._timer = threading.Timer(patience, self._process.kill)
         self._timer.daemon = True
         self._timer.start()
 
@@ -94,7 +94,13 @@ def _program(interpreter: str, module: str) -> list[str]:
 
 
 def run(
-    python: str, module: str, orders: Sequence[Order], loaded: Callable[[], None] = lambda: None, *, one_by_one: bool = False
+    python: str,
+    module: str,
+    orders: Sequence[Order],
+    loaded: Callable[[], None] = lambda: None,
+    *,
+    one_by_one: bool = False,
+    patience: float = PATIENCE,
 ) -> list[dict[str, Any]]:
     """The results of the orders, each in a process of its own.
 
@@ -104,7 +110,7 @@ def run(
     running: list[SubjectProcess] = []
     try:
         for order in orders:
-            running.append(SubjectProcess(python, module, order).__enter__())
+            running.append(SubjectProcess(python, module, order, patience).__enter__())
             running[-1].wait_until_ready()
         loaded()
         if one_by_one:

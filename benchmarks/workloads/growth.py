@@ -1,125 +1,99 @@
 """Growth: how fast claim, settle, enqueue, promote and stats are with so many other jobs in the table.
 
-`kind` says what the others are: waiting, later (scheduled), finished, processing, unhandled (of a type nobody runs), suspects.
+`kind` says what the others are: one of `fill.KINDS`, with a claim of two types. With `types` it says instead that the claim is
+of `types` types, a hundred jobs of each waiting; with `workers` that so many connections claim and settle at the same time.
 Of qengine only: it works on the backend's verbs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from statistics import median
 from typing import Any
 
-from benchmarks import handlers
 from benchmarks.subject import Subject, announce_ready
+from benchmarks.workloads.fill import fill
+from qengine import Engine
+from qengine.backends.protocol import Claim, Demand, QueueBackend, Settlement
+from qengine.job import NewJob, Status
 
 BATCH = 100
-REPEATS = 15
-COLUMNS = (
-    "queue, type, priority, payload, max_attempts, status, scheduled_for, rank, crashes, locked_until, locked_by, lease_token,"
-    " created_at, updated_at, completed_at"
-)
-HOUR = 3600
-KINDS = {
-    "waiting": ("job_000", "pending", 0, 3000, 0),
-    "later": ("job_000", "pending", HOUR, None, 0),
-    "finished": ("job_000", "completed", 0, None, 0),
-    "processing": ("job_000", "processing", 0, None, 0),
-    "unhandled": ("stranger", "pending", 0, 0, 0),
-    "suspects": ("stranger", "pending", 0, 0, 2),
-}
-"""For each kind: type, status, seconds until it is due, what its rank adds to that (None: not in line), crashes."""
+REPEATS = 25
+LEASE = 60.0
 
 
 async def run(subject: Subject) -> dict[str, Any]:
-    """Fill the table, then time each verb."""
-    from qengine.backends.protocol import Demand, Settlement
-    from qengine.job import NewJob, Status
+    """Fill the table, then time what the order says."""
+    return await {"types": _types, "workers": _workers}.get(subject.order.kind, _others)(subject)
 
+
+async def _others(subject: Subject) -> dict[str, Any]:
     order = subject.order
-    backend = subject.engine.backend  # type: ignore[attr-defined]
     await fill(order.url, order.kind, order.jobs)
     announce_ready()
-    new = NewJob(type="job_001", payload="{}")
-    times: dict[str, list[float]] = {name: [] for name in ("enqueue", "claim", "settle", "promote", "stats")}
+    times = await _verbs(_backend(subject), ["job_000", "job_001"], top_up="job_001")
+    began = time.perf_counter()
+    await _backend(subject).stats()
+    return times | {"stats": time.perf_counter() - began}
+
+
+async def _types(subject: Subject) -> dict[str, Any]:
+    order = subject.order
+    await fill(order.url, "waiting", BATCH * order.types, order.types)
+    announce_ready()
+    return await _verbs(_backend(subject), order.type_names, top_up=order.type_names[0])
+
+
+async def _workers(subject: Subject) -> dict[str, Any]:
+    """Seconds in which so many workers, each with connections of its own, claim and settle a batch, all together."""
+    order = subject.order
+    await fill(order.url, "waiting", order.jobs)
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(Engine(order.url)) for _ in range(order.concurrency)]
+        announce_ready()
+        began = time.perf_counter()
+        await asyncio.gather(*(_empty(engine.backend, f"bench-{n}") for n, engine in enumerate(engines)))
+        return {"claim and settle": (time.perf_counter() - began) / order.jobs * BATCH}
+
+
+async def _empty(backend: QueueBackend, worker: str) -> None:
+    while claims := await backend.claim(Demand(worker, {"job_000": BATCH}, BATCH, LEASE)):
+        await backend.settle(completed(claims), worker)
+
+
+async def _verbs(backend: QueueBackend, types: list[str], *, top_up: str) -> dict[str, Any]:
+    times: dict[str, list[float]] = {name: [] for name in ("enqueue", "claim", "settle", "promote")}
+    demand = Demand("bench", dict.fromkeys(types, BATCH), BATCH, LEASE)
+    new = NewJob(type=top_up, payload="{}")
     for _ in range(REPEATS):
         await backend.enqueue([new] * BATCH)
         with _timed(times["enqueue"]):
             await backend.enqueue([new])
         with _timed(times["claim"]):
-            claims = await backend.claim(Demand("bench", {"job_000": BATCH, "job_001": BATCH}, BATCH, 60.0))
+            claims = await backend.claim(demand)
         with _timed(times["settle"]):
-            await backend.settle([Settlement(claim.id, claim.token, Status.COMPLETED) for claim in claims], "bench")
+            await backend.settle(completed(claims), "bench")
         with _timed(times["promote"]):
             await backend.promote_due(BATCH)
-    with _timed(times["stats"]):
-        await backend.stats()
-    return {"jobs": order.jobs} | {name: median(values) for name, values in times.items()}
+    return {name: median(values) for name, values in times.items()}
 
 
-class _timed:
+def completed(claims: list[Claim]) -> list[Settlement]:
+    """That all of them are done."""
+    return [Settlement(claim.id, claim.token, Status.COMPLETED) for claim in claims]
+
+
+def _backend(subject: Subject) -> QueueBackend:
+    backend: QueueBackend = subject.engine.backend  # type: ignore[attr-defined]
+    return backend
+
+
+@contextmanager
+def _timed(times: list[float]) -> Iterator[None]:
     """Adds the seconds of a block to a list."""
-
-    def __init__(self, times: list[float]) -> None:
-        self._times = times
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        self._times.append(time.perf_counter() - self._began)
-
-
-async def fill(url: str, kind: str, count: int) -> None:
-    """Put so many jobs of a kind into qengine's table."""
-    job_type, status, wait, rank, crashes = KINDS[kind]
-    payload = f'{{"sent": 0.0, "pad": "{handlers.PAD}"}}'
-    held = status == "processing"
-    fields = [
-        "'default'",
-        f"'{job_type}'",
-        "5",
-        f"'{payload}'",
-        "3",
-        f"'{status}'",
-        f"NOW + {wait}",
-        "NULL" if rank is None else f"EPOCH + {wait + rank}",
-        str(crashes),
-        f"NOW + {HOUR}" if held else "NULL",
-        "'other'" if held else "NULL",
-        "1" if held else "0",
-        "NOW",
-        "NOW",
-        "NOW" if status == "completed" else "NULL",
-    ]
-    values = ", ".join(fields)
-    if url.startswith("sqlite"):
-        _fill_sqlite(url, values, count)
-    else:
-        await _fill_postgres(url, values, count)
-
-
-def _fill_sqlite(url: str, values: str, count: int) -> None:
-    import sqlite3
-
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=60)
-    now = str(time.time())
-    values = values.replace("EPOCH", now).replace("NOW", now)
-    connection.execute(
-        f"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) "
-        f"INSERT INTO qengine_jobs ({COLUMNS}) SELECT {values} FROM n"
-    )
-    connection.close()
-
-
-async def _fill_postgres(url: str, values: str, count: int) -> None:
-    import asyncpg
-
-    connection = await asyncpg.connect(url)
-    values = (
-        values.replace("EPOCH", "extract(epoch FROM now())")
-        .replace("NOW + ", "now() + interval '1 s' * ")
-        .replace("NOW", "now()")
-    )
-    await connection.execute(f"INSERT INTO qengine_jobs ({COLUMNS}) SELECT {values} FROM generate_series(1, {count})")
-    await connection.close()
+    began = time.perf_counter()
+    yield
+    times.append(time.perf_counter() - began)

@@ -28,7 +28,7 @@ def bench(
     measure: Annotated[list[str] | None, typer.Option(help=f"Only this, or all that begin so: {NAMES}, growth.")] = None,
     system: Annotated[list[str] | None, typer.Option(help="Only this system.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Samples of each; 5, with --quick 3.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Seconds a sample, roughly; 2, with --quick 0.4.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds a sample, roughly; 1, with --quick 0.4.")] = None,
     largest: Annotated[
         int, typer.Option(help="Other jobs in the table, at the most, when growth is measured; up to 10 million.")
     ] = 1_000_000,
@@ -39,13 +39,17 @@ def bench(
     ] = None,
     docs: Annotated[bool, typer.Option("--docs", help="Write docs/performance.md and its plots.")] = False,
 ) -> None:
-    """Measure qengine on SQLite and on an embedded PostgreSQL, beside what the databases themselves can do."""
+    """Measure qengine on SQLite and on an embedded PostgreSQL, beside what the databases themselves can do.
+
+    On two quiet cores everything takes about 15 minutes, with --peers about 45 and what it takes to install them. It can be done
+    in parts, by --on, --measure and --out, which --from puts together. Ctrl-C ends a run with what was found.
+    """
     settings = Settings(
         places=place or (SQLITE, POSTGRES),
         measures=measure or (),
         names=system or (),
         rounds=rounds or (3 if quick else 5),
-        seconds=seconds or (0.4 if quick else 2.0),
+        seconds=seconds or (0.4 if quick else 1.0),
         quick=quick,
         peers=peers,
         largest=largest,

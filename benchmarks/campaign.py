@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Any
 
 from benchmarks import processes
@@ -27,7 +28,7 @@ class Settings:
     measures: Sequence[str] = ()
     """Names; none: all."""
     rounds: int = 5
-    seconds: float = 2.0
+    seconds: float = 1.0
     """How long a sample of a rate takes, roughly."""
     quick: bool = False
     peers: bool = False
@@ -123,12 +124,14 @@ def carry_out(
 
 def _steps(settings: Settings, place: Place) -> Iterator[_Step]:
     chosen = [entry for entry in entries(place.name, peers=settings.peers) if not settings.names or entry.name in settings.names]
-    for measure in MEASURES:
-        if _is_wanted(measure, settings):
-            takers = [entry for entry in chosen if _takes_part(entry, measure)]
-            for number in range(settings.rounds):
-                for entry in takers:
-                    if number < _rounds(entry, measure, settings):
+    wanted = [measure for measure in MEASURES if _is_wanted(measure, settings)]
+    # What is compared takes turns: not only the systems, but also the measures that are shown together.
+    for _, together in groupby(wanted, key=lambda measure: (measure.group, measure.group == "Growth" and measure.order.kind)):
+        block = list(together)
+        for number in range(settings.rounds):
+            for measure in block:
+                for entry in chosen:
+                    if _takes_part(entry, measure) and number < _rounds(entry, measure, settings):
                         yield _Step(place, measure, entry, number)
 
 
@@ -186,8 +189,13 @@ def _take(outcome: Outcome, step: _Step, settings: Settings, python: Pythons) ->
         log_after = place.log_position(url)
     if log_before is not None and log_after is not None and "written" in figures:
         figures["written"] = (log_after - log_before) / results[0]["jobs"]
-    outcome.runtimes[f"{place.name}, {entry.name}"] = f"{results[0]['python']}, {results[0]['loop']}"
+    outcome.runtimes[f"{place.name}, {entry.name}"] = _runtime(results[0])
     outcome.samples.append(Sample(place.name, measure.name, entry.name, step.round, figures))
+
+
+def _runtime(result: Mapping[str, Any]) -> str:
+    loop, version = result["loop"], result["python"]
+    return f"Node.js {version}" if loop == "node" else f"Python {version}, {loop}"
 
 
 def from_mapping(found: dict[str, Any]) -> Outcome:

@@ -72,9 +72,9 @@ def _lines(outcome: Outcome, pictures: Mapping[str, str]) -> Iterable[str]:
     count = Counter(verdict.met for verdict in verdicts)
     yield f"{count[True]} met, {count[False]} missed, {count[None]} not measured. `÷` is a ratio within the run.\n"
     yield from _rows(tables.goals(verdicts))
-    for place, facts in outcome.places.items():
+    for place in (name for name in NAMES if name in outcome.places):
         yield f"\n## {NAMES[place]}\n"
-        yield _listed(facts) + "."
+        yield _listed(outcome.places[place]) + "."
         for table in tables.measured(outcome, place):
             yield from _section(table)
             group = [measure.name for measure in MEASURES if measure.group == table.title]
@@ -94,8 +94,8 @@ def _run(outcome: Outcome) -> Iterable[str]:
     about, settings = outcome.machine, outcome.settings
     yield (
         f"Measured on {about['cores']} cores ({about['processor']}), {about['system']}, {about['memory']} of memory, with a load "
-        f"of {about['load_before']} before it began, in {outcome.seconds / 60:.0f} minutes; {settings.rounds} rounds, about "
-        f"{settings.seconds:g} s a sample. qengine {about['qengine']}; {_listed(about['drivers'])}."
+        f"of {about['load_before']} before it began, in {outcome.seconds / 60:.0f} minutes; up to {settings.rounds} "
+        f"samples of each figure, about {settings.seconds:g} s each. qengine {about['qengine']}; {_listed(about['drivers'])}."
     )
     if about["load_before"] > about["cores"] / 4:
         yield "\nThe machine was busy with other work: the ratios are rough, and the absolute figures say little."

@@ -19,6 +19,8 @@ LINES = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2")
 NAMES = {"postgres": "PostgreSQL", "sqlite": "SQLite"}
 COMPARED = dict.fromkeys(("Enqueue", "Drain"), ("rate", "jobs/s")) | {"Pick-up": ("p50", "ms, median (shorter is better)")}
 """By group of measures: the figure in which systems are drawn side by side."""
+FAR_OFF = 5
+"""A ceiling so many times as high as our figure is not drawn: nothing else could be told apart."""
 STYLE = 'font-family="system-ui, sans-serif" font-size="12" fill="#374151"'
 
 
@@ -36,9 +38,14 @@ def _bars(outcome: Outcome, place: str) -> Iterator[tuple[str, str]]:
             for entry in entries(place, peers=True)
             if (values := outcome.values(place, measure.name, entry.name, name))
         ]
+        rows = [row for row in rows if not (row[1] == "ceiling" and row[2].median > FAR_OFF * _ours(rows))]
         if len(rows) > 1:
             title = f"{NAMES[place]}: {measure.group.lower()}, {measure.title}, {unit}"
             yield f"{place}-{measure.name}.svg", bars(title, rows)
+
+
+def _ours(rows: Sequence[tuple[str, str, Figure]]) -> float:
+    return next((found.median for _, kind, found in rows if kind == "ours"), math.inf)
 
 
 def _lines(outcome: Outcome, place: str) -> Iterator[tuple[str, str]]:

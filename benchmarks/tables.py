@@ -72,7 +72,7 @@ GROUPS = (
     Group(
         "Drain",
         "By one process at concurrency 100, of jobs of one type that do nothing, where nothing else is said. A job counts when "
-        f"it is durably done, and none ran twice. {COSTS_NOTE} *MB* is the most memory that a process held.",
+        f"it is durably done, and none ran twice. {COSTS_NOTE} *MB* is the memory that the process held in the end.",
         (RATE, *COSTS, Column("memory", "MB")),
     ),
     Group("The database alone", "A driver in a loop on qengine's own tables: no engine, no handlers.", (RATE, *COSTS)),
@@ -191,7 +191,8 @@ def _growing(outcome: Outcome, place: str, kind: str) -> list[list[str]]:
             compared = ratio(values, least.setdefault(verb, values))
             cells.append(f"{figure(values).median:,.0f} ({compared.median:.2f})" if compared else "")
         if samples:
-            rows.append([f"{size:,} {kind}", *cells, str(samples)])
+            name = f"{size:,}" if kind in ("types", "workers") else f"{size:,} {kind}"
+            rows.append([name, *cells, str(samples)])
     return rows
 
 

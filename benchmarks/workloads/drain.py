@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 from typing import Any
 
 from benchmarks import handlers
-from benchmarks.meter import Meter
+from benchmarks.meter import Meter, resident
 from benchmarks.subject import Subject, announce_ready
 
 
@@ -18,8 +17,7 @@ async def run(subject: Subject) -> dict[str, Any]:
     announce_ready()
     meter = Meter(order.server)
     await subject.drain()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return meter.stop() | {"jobs": order.jobs, "memory_mb": peak}
+    return meter.stop() | {"jobs": order.jobs, "memory_mb": resident()}
 
 
 async def load(subject: Subject) -> None:

@@ -137,7 +137,7 @@ async function drain() {
     }
     seen = ran;
   }
-  const result = { ...stop(), jobs: order.jobs, memory_mb: process.resourceUsage().maxRSS / 1024 };
+  const result = { ...stop(), jobs: order.jobs, memory_mb: process.memoryUsage().rss / 2 ** 20 };
   await runner.stop();
   return result;
 }
@@ -145,26 +145,29 @@ async function drain() {
 async function pickup() {
   if (order.kind === "sender") {
     await announceReady();
-    await send();
-    return { jobs: order.jobs };
+    return await send();
   }
   const runner = await serve();
   await sleep(0.5);
   await announceReady();
-  if (order.kind === "both") await send();
+  const sent = order.kind === "both" ? await send() : {};
   for (let waited = 0; latencies.length < order.jobs; waited += 0.05) {
     if (waited > 10) throw new Error(`only ${latencies.length} of ${order.jobs} jobs were started`);
     await sleep(0.05);
   }
   await runner.stop();
-  return { latencies, jobs: order.jobs };
+  return { ...sent, latencies };
 }
 
 async function send() {
-  for (let i = 0; i < order.jobs; i++) {
-    await sleep(order.gap * (0.5 + Math.random()));
+  const began = now();
+  for (let i = 0, due = began; i < order.jobs; i++) {
+    due += order.gap * (0.5 + Math.random());
+    const wait = due - now();
+    if (wait > 0) await sleep(wait);
     await utils.addJob(typeNames[0], payload());
   }
+  return { fed: order.jobs / (now() - began) };
 }
 
 async function idle() {

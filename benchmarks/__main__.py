@@ -41,7 +41,7 @@ def bench(
 ) -> None:
     """Measure qengine on SQLite and on an embedded PostgreSQL, beside what the databases themselves can do.
 
-    On two quiet cores everything takes about 15 minutes, with --peers about 45 and what it takes to install them. It can be done
+    On two quiet cores everything takes about 20 minutes, with --peers about 40 and what it takes to install them. It can be done
     in parts, by --on, --measure and --out, which --from puts together. Ctrl-C ends a run with what was found.
     """
     settings = Settings(
@@ -61,7 +61,7 @@ def bench(
         outcome = _measure(settings, out)
         _save(outcome, out)
     console = Console()
-    report.show(outcome, console if console.is_terminal else Console(width=132))
+    report.show(outcome, console if console.is_terminal else Console(width=150))
     if docs:
         console.print(f"written: {page.write(outcome, ROOT / 'docs')}")
 

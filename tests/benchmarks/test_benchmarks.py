@@ -73,9 +73,10 @@ def test_who_takes_part_how_often() -> None:
     assert steps("growth-later", largest=1_000) == {"qengine": 3}
 
 
-def test_systems_take_turns() -> None:
-    asked = Settings(places=("sqlite",), measures=("drain-100",), rounds=2)
-    assert [step.entry.name for step in campaign._steps(asked, SQLITE)] == ["qengine", "raw sqlite3", "bare engine"] * 2
+def test_systems_and_measures_take_turns() -> None:
+    asked = Settings(places=("sqlite",), measures=("drain-100", "drain-10"), names=("qengine", "bare engine"), rounds=2)
+    one_round = [(measure, system) for measure in ("drain-100", "drain-10") for system in ("qengine", "bare engine")]
+    assert [(step.measure.name, step.entry.name) for step in campaign._steps(asked, SQLITE)] == one_round * 2
 
 
 @pytest.mark.parametrize("module", ["peers.qengine", "ceilings.raw_sqlite", "ceilings.bare"])

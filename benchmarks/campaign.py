@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -77,7 +77,7 @@ class Outcome:
         kept = [sample for sample in self.samples if (sample.place, sample.measure, sample.entry) not in again]
         found = {f"{place}, {entry}, {measure}" for place, measure, entry in again}
         return Outcome(
-            self.settings,
+            replace(self.settings, rounds=max(self.settings.rounds, later.settings.rounds)),
             self.machine | {"load_before": max(self.machine["load_before"], later.machine["load_before"])},
             self.places | later.places,
             kept + later.samples,

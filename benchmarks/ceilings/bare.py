@@ -43,6 +43,7 @@ class BareEngine:
         self._something_ended = asyncio.Event()
         self._low = asyncio.Event()
         self._over = False
+        self._all_ended = False
 
     async def run(self) -> None:
         """Until there is nothing left."""
@@ -52,6 +53,7 @@ class BareEngine:
                 slots.create_task(self._fetcher())
                 for _ in range(self._concurrency):
                     slots.create_task(self._slot())
+            self._all_ended = True
             self._something_ended.set()
 
     async def _fetcher(self) -> None:
@@ -91,11 +93,11 @@ class BareEngine:
         while True:
             await self._something_ended.wait()
             self._something_ended.clear()
-            if not self._ended:
-                return
             while self._ended:
                 batch, self._ended = self._ended[: 2 * BATCH], self._ended[2 * BATCH :]
                 await self._settle(batch)
+            if self._all_ended:
+                return
 
 
 class BarePostgres(RawPostgres):
@@ -140,6 +142,10 @@ class BareSQLite(RawSQLite):
             await self._there(_finish, raw.settle(done))
 
         await BareEngine(self.order.concurrency, self.handler, claim, settle).run()
+
+    async def left_behind(self) -> int:
+        left: int = await self._there(_finish, super().left_behind())
+        return left
 
 
 def _finish(coroutine: Any) -> Any:

@@ -33,6 +33,7 @@ SETTLE = """
 UPDATE qengine_jobs AS j SET status = 'completed', crashes = 0, locked_by = NULL, locked_until = NULL,
   lease_token = j.lease_token + 1, completed_at = now(), updated_at = now()
 FROM unnest($1::bigint[], $2::bigint[]) AS s (id, token) WHERE j.id = s.id AND j.lease_token = s.token"""
+LEFT = "SELECT count(*) FROM qengine_jobs WHERE status <> 'completed'"
 CHUNK = 1000
 
 
@@ -101,6 +102,9 @@ class RawPostgres(Subject):
         while claimed := await self.claim(self.order.batch):
             handlers.ran += len(claimed)
             await self.settle(claimed)
+
+    async def left_behind(self) -> int:
+        return int(await self.connection.fetchval(LEFT))
 
     async def serve(self) -> None:
         """Wait for a notification, claim, and run what came. For the round trip."""

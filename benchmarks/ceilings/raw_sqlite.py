@@ -31,6 +31,7 @@ SETTLE = """
 UPDATE qengine_jobs SET status = 'completed', crashes = 0, locked_by = NULL, locked_until = NULL,
   lease_token = lease_token + 1, completed_at = :now, updated_at = :now
 FROM json_each(:done) AS done WHERE qengine_jobs.id = done.key AND lease_token = done.value"""
+LEFT = "SELECT count(*) FROM qengine_jobs WHERE status <> 'completed'"
 CHUNK = 1000
 
 
@@ -103,6 +104,10 @@ class RawSQLite(Subject):
         while claimed := await self.claim(self.order.batch):
             handlers.ran += len(claimed)
             await self.settle(claimed)
+
+    async def left_behind(self) -> int:
+        [(left,)] = self.run(LEFT)
+        return int(left)
 
     async def serve(self) -> None:
         """Claim and run what was enqueued in this process. For the least that a pick-up takes."""

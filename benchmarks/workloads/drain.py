@@ -17,7 +17,10 @@ async def run(subject: Subject) -> dict[str, Any]:
     announce_ready()
     meter = Meter(order.server)
     await subject.drain()
-    return meter.stop() | {"jobs": order.jobs, "memory_mb": resident()}
+    figures = meter.stop() | {"jobs": order.jobs, "memory_mb": resident()}
+    if left := await subject.left_behind():
+        raise RuntimeError(f"{left} jobs are not durably done")
+    return figures
 
 
 async def load(subject: Subject) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace as changed
+
 from qengine.backends.inspection import JobFilter
 from qengine.backends.protocol import (
     LIVE_WITHIN,
@@ -67,7 +69,7 @@ class Model:
         return job.scheduled_for.timestamp() + job.priority * self.ageing
 
     def write(self, job: Job[Any], **changes: Any) -> Job[Any]:
-        self.jobs[job.id] = replace(job, updated_at=self.now, **changes)
+        self.jobs[job.id] = changed(job, updated_at=self.now, **changes)
         return self.jobs[job.id]
 
     def held(self, lease: Lease) -> Job[Any] | None:
@@ -194,13 +196,16 @@ class Model:
         if end.status in WAITING:
             due = job.scheduled_for if end.delay is None else self.later(end.delay)
             in_line = end.delay is None or end.delay <= 0
-            changes |= {"scheduled_for": due, "rank": self.place(replace(job, scheduled_for=due)) if in_line else None}
+            changes |= {
+                "scheduled_for": due,
+                "rank": self.place(changed(job, scheduled_for=due)) if in_line else None,
+            }
         self.leave(job, end.status, **changes)
 
     def extend(self, leases: Sequence[Lease], seconds: float) -> list[Lease]:
         for lease in leases:
             if (job := self.held(lease)) is not None:
-                self.jobs[job.id] = replace(job, locked_until=self.later(seconds))
+                self.jobs[job.id] = changed(job, locked_until=self.later(seconds))
         return [lease for lease in leases if self.held(lease) is None]
 
     def save(self, lease: Lease, *, progress: str | None = None, checkpoint: str | None = None) -> bool:
@@ -233,7 +238,7 @@ class Model:
         due = [job for job in self.jobs.values() if self._waits(job) and job.rank is None]
         due = sorted(due, key=lambda job: job.scheduled_for or self.now)[:limit]
         for job in due:
-            self.jobs[job.id] = replace(job, rank=self.place(job))
+            self.jobs[job.id] = changed(job, rank=self.place(job))
         return len(due)
 
     def _waits(self, job: Job[Any]) -> bool:
@@ -363,7 +368,7 @@ class Model:
     def _requeue(self, job: Job[Any], due: dt.datetime) -> None:
         kept = job.expires_at if job.expires_at and job.expires_at > self.now else None
         anew: dict[str, Any] = {"attempts": 0, "crashes": 0, "result": None, "dead_reason": None, "expires_at": kept}
-        rank = self.place(replace(job, scheduled_for=due)) if due <= self.now else None
+        rank = self.place(changed(job, scheduled_for=due)) if due <= self.now else None
         self.leave(job, Status.PENDING, scheduled_for=due, rank=rank, **anew)
 
     def amend(
@@ -374,10 +379,10 @@ class Model:
         if job is None or not (ended or job.status in WAITING):
             return None
         if payload is not None:
-            self.texts[job_id] = replace(self.texts[job_id], payload=payload)
+            self.texts[job_id] = changed(self.texts[job_id], payload=payload)
         assert job.scheduled_for is not None
         due = min(job.scheduled_for, self.now) if due_now else job.scheduled_for
-        new = replace(job, payload=json.loads(self.texts[job_id].payload), priority=priority or job.priority, scheduled_for=due)
+        new = changed(job, payload=json.loads(self.texts[job_id].payload), priority=priority or job.priority, scheduled_for=due)
         rank = self.place(new) if due_now or job.rank is not None else None
         self.write(new, rank=rank, lease_token=job.lease_token + 1)
         return job

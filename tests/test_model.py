@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from model import Model
+from msgspec.structs import replace as changed
 
 from qengine.backends import open_backend
 from qengine.backends.inspection import JobFilter
@@ -149,7 +150,7 @@ def _with_ids(value: Any, of: Callable[[int], int]) -> Any:
         case Lease() | Settlement() | Claim() | Enqueued() | Reclaimed():
             return value._replace(id=of(value.id))
         case Job():
-            return replace(value, id=of(value.id))
+            return changed(value, id=of(value.id))
         case JobError():
             return replace(value, job_id=of(value.job_id))
         case FailureGroup():
@@ -250,7 +251,7 @@ class Machine(RuleBasedStateMachine):
     @rule(job=new_jobs, back=seconds)
     def enqueue_at(self, job: NewJob, back: float) -> None:
         at = self.clock.now() - dt.timedelta(seconds=back)
-        self.both("enqueue", [replace(job, delay=None, at=at, expires=at + dt.timedelta(seconds=60.5))], learn=True)
+        self.both("enqueue", [changed(job, delay=None, at=at, expires=at + dt.timedelta(seconds=60.5))], learn=True)
 
     @rule(demand=demands)
     def claim(self, demand: Demand) -> None:
@@ -386,7 +387,7 @@ class Machine(RuleBasedStateMachine):
         minute = dt.timedelta(minutes=1)
         times = [one.next_fire + n * minute for n in range(count)]
         seen = one.next_fire - minute if stale else one.next_fire
-        jobs = [replace(job, payload=json.dumps({"n": n}), unique_key=None) for n in range(count)]
+        jobs = [changed(job, payload=json.dumps({"n": n}), unique_key=None) for n in range(count)]
         fire = Fire(one.name, seen, one.next_fire + max(count, 1) * minute, times, jobs)
         expected = self.model.fire(fire)
         for side in self.sides:

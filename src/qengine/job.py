@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
 
 from qengine.errors import ConfigurationError
 
@@ -59,8 +61,7 @@ class JobWaiter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(msgspec.Struct, frozen=True):
     """A request to run something, checked and encoded, ready to be stored."""
 
     type: str
@@ -86,15 +87,17 @@ class NewJob:
     """Trace context and the like, a JSON object of strings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job(Generic[R_co]):
-    """One stored request to run, as it was when it was read. It does not change; read it again to see news."""
+class Job(msgspec.Struct, Generic[R_co], frozen=True, eq=False):
+    """One stored request to run, as it was when it was read. It does not change; read it again to see news.
+
+    A msgspec Struct, which is made in a fraction of the time that a frozen dataclass takes: each enqueue makes one.
+    """
 
     id: int
     type: str
     queue: str = "default"
     priority: int = 5
-    payload: Any = field(default_factory=dict)
+    payload: Any = msgspec.field(default_factory=dict)
     """The arguments, as plain JSON values; the stored text itself where it is no JSON."""
     status: Status = Status.PENDING
     attempts: int = 0
@@ -131,9 +134,21 @@ class Job(Generic[R_co]):
     """When it reached a final status (completed, dead or cancelled)."""
     error_group: str | None = None
     """`last_error` with what varies taken out, by which failures are grouped."""
-    existed: bool = field(default=False, compare=False)
+    existed: bool = False
     """True on the answer to an enqueue whose `unique_key` a live job already had: this is that job."""
-    _waiter: JobWaiter | None = field(default=None, repr=False, compare=False)
+    _waiter: JobWaiter | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same job in the same state, wherever each was read."""
+        if not isinstance(other, Job):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in STORED)
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in (*STORED, "existed")]
+
+    def __repr__(self) -> str:
+        return f"Job({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     async def wait(self, timeout: float | None = None) -> R_co:
         """Wait until the job ends and return its result.
@@ -146,6 +161,10 @@ class Job(Generic[R_co]):
             raise ConfigurationError(f"job {self.id} was not read through an engine; read it with `await engine.job({self.id})`")
         result: R_co = await self._waiter.wait_for(self.id, timeout)
         return result
+
+
+STORED = tuple(name for name in Job.__struct_fields__ if name not in ("existed", "_waiter"))
+"""The fields of a job that are columns of its row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
+
+import msgspec
 
 from qengine.backends.protocol import Claim
 from qengine.codec import decode_or_text, encode
@@ -174,9 +175,9 @@ def _carrying(jobs: Sequence[NewJob], carried: Mapping[str, str]) -> Sequence[Ne
     found = []
     for job in jobs:
         if job.headers is None:
-            found.append(replace(job, headers=alone))
+            found.append(msgspec.structs.replace(job, headers=alone))
         elif _creation(job) is None:
-            found.append(replace(job, headers=encode({**_headers(job.headers), **carried}, what="headers")))
+            found.append(msgspec.structs.replace(job, headers=encode({**_headers(job.headers), **carried}, what="headers")))
         else:
             found.append(job)
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from queue_on_show import HOSTILE, dead_mails
 from starlette.routing import Route
 from visitor import TOKEN, Page, Visitor
@@ -113,9 +114,7 @@ def _with_payload(engine: Engine, payload: Any) -> Any:
     original = type(engine).job
 
     async def job(self: Engine, id: int) -> Any:
-        found = await original(self, id)
-        object.__setattr__(found, "payload", payload)
-        return found
+        return replace(await original(self, id), payload=payload)
 
     return job
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from qengine import Job
 from qengine.cli.text import clean
 
-JOB_KEYS = tuple(f.name for f in dataclasses.fields(Job) if not f.name.startswith("_") and f.name != "existed")
+JOB_KEYS = tuple(name for name in Job.__struct_fields__ if name not in ("existed", "_waiter"))
 """The keys of a job in JSON, in order; `existed` belongs to the answer to an enqueue."""
 
 _WIDTH_OF_A_PIPE = 200

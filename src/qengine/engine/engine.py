@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import weakref
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import anyio
+import msgspec
 
 from qengine import codec
 from qengine.backends.protocol import STRICT_AGEING, BackendSettings, Enqueued, QueueBackend
@@ -159,7 +159,7 @@ class Engine(Opening, Desk, Hooks, Vitals):
         stored = [self._stored(job, answer) for job, answer in zip(jobs, answers, strict=True)]
         for index, answer in enumerate(answers):
             if answer.existed and (standing := await backend.get(answer.id)) is not None:
-                stored[index] = replace(standing, existed=True, _waiter=self)
+                stored[index] = msgspec.structs.replace(standing, existed=True, _waiter=self)
         return stored
 
     def _stored(self, request: NewJob, answer: Enqueued) -> Job[Any]:
@@ -190,7 +190,7 @@ class Engine(Opening, Desk, Hooks, Vitals):
             return job.result
 
     def _seen_by_user(self, job: Job[Any]) -> Job[Any]:
-        return replace(job, _waiter=self)
+        return msgspec.structs.replace(job, _waiter=self)
 
     # -- working
 

@@ -13,7 +13,7 @@ from qengine.backends.inspection import Activity, AuditEntry, JobFilter
 from qengine.backends.postgres.connection import Record
 from qengine.backends.postgres.lines import Line
 from qengine.backends.protocol import Claim, FailureGroup, Fire, Pause, Schedule, Settlement, Stats, WorkerInfo
-from qengine.job import Job, JobError, NewJob, Status
+from qengine.job import STORED, Job, JobError, NewJob, Status
 
 _FAR = 1e11
 """Seconds (three thousand years): longer durations are taken as this, as a year above 9999 cannot be read back."""
@@ -27,7 +27,6 @@ in_line = itemgetter("rank", "id")
 """The key by which claimed rows are sorted into the order of the line."""
 _line = itemgetter("queue", "type")
 _rank = itemgetter("rank")
-_JOB_COLUMNS = [column.name for column in dataclasses.fields(Job) if column.name not in ("existed", "_waiter")]
 _ERROR_COLUMNS = [column.name for column in dataclasses.fields(JobError)]
 
 
@@ -48,7 +47,7 @@ def storable(text: str | None) -> str | None:
 
 def job_of(row: Record) -> Job[Any]:
     """A job from a whole row, which may hold more."""
-    values = {name: row[name] for name in _JOB_COLUMNS}
+    values = {name: row[name] for name in STORED}
     values["status"] = Status(values["status"])
     for name in ("payload", "result", "progress", "checkpoint", "headers"):
         if values[name] is not None:

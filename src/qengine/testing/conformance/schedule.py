@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
+import msgspec
+
 from qengine.backends.inspection import JobFilter
 from qengine.backends.protocol import Fire, QueueBackend, Schedule
 from qengine.job import Job, NewJob, Status
@@ -22,7 +24,7 @@ def schedule(clock: FakeClock, name: str = "s", **fields: object) -> Schedule:
 def fire_of(one: Schedule, times: int = 1, **job: object) -> Fire:
     """The fire of so many minutes' jobs."""
     moments = [one.next_fire + n * MINUTE for n in range(times)]
-    jobs = [replace(NewJob(one.type, f'{{"n": {n}}}'), **job) for n in range(times)]  # type: ignore[arg-type]
+    jobs = [msgspec.structs.replace(NewJob(one.type, f'{{"n": {n}}}'), **job) for n in range(times)]
     return Fire(one.name, one.next_fire, one.next_fire + max(times, 1) * MINUTE, moments, jobs)
 
 

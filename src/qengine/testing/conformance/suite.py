@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 
 from qengine.backends.inspection import JobFilter
@@ -163,7 +163,7 @@ def buried(claim: Claim, reason: str = "exhausted", **more: Any) -> Settlement:
 
 def assert_row(job: Job[Any], before: Job[Any], **changes: Any) -> None:
     """The whole row is as before but for `changes`; when it was written last is left to the backend."""
-    assert job == replace(before, updated_at=job.updated_at, **changes)
+    assert job == msgspec.structs.replace(before, updated_at=job.updated_at, **changes)
     assert job.updated_at is None or before.updated_at is None or job.updated_at >= before.updated_at
 
 

@@ -223,6 +223,36 @@ async def test_a_slot_lets_the_event_loop_turn_between_short_jobs(monkeypatch: p
     await made.close(1)
 
 
+async def test_all_slots_are_at_work_within_a_few_turns() -> None:
+    go_on = asyncio.Event()
+
+    async def work(found: Run) -> None:
+        await go_on.wait()
+
+    made = bench(work, concurrency=100)
+    await until(lambda: len(made._idle) == 100)
+    made.give([run(n) for n in range(150)])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (len(made.running), made.buffered) == (100, 50)
+    go_on.set()
+    await until(lambda: made.held == 0)
+    await made.close(1)
+
+
+async def test_few_slots_are_woken_for_jobs_that_end_at_once() -> None:
+    async def work(found: Run) -> None:
+        pass
+
+    made = bench(work, concurrency=100)
+    await until(lambda: len(made._idle) == 100)
+    asleep = list(made._idle)
+    made.give([run(n) for n in range(50)])
+    await until(lambda: made.held == 0)
+    assert sum(slot.done() for slot in asleep) <= 3
+    await made.close(1)
+
+
 async def test_a_job_is_given_to_no_slot_that_has_gone() -> None:
     ended: list[int] = []
 

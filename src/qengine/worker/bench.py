@@ -16,7 +16,7 @@ from qengine.backends.protocol import Lease
 from qengine.worker.run import Run
 from qengine.worker.settler import Settler
 
-RUN_ON = 0.01
+RUN_ON = 0.002
 """Seconds for which a slot may go from job to job before it lets the event loop turn."""
 WINDOW = 0.1
 """The buffer holds at most what ended within so many seconds."""
@@ -31,7 +31,7 @@ class Bench:
         self._work = work
         self._settler = settler
         self._buffer: deque[Run] = deque()
-        self._idle: deque[asyncio.Future[Run | None]] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
         self._slots: set[asyncio.Task[None]] = set()
         self._closed = False
         self._context = contextvars.Context()
@@ -62,20 +62,24 @@ class Bench:
         turned = time.monotonic()
         me = asyncio.current_task()
         while True:
-            if self._buffer:
+            if not self._buffer:
+                waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._idle.append(waiting)
+                await waiting
+                if self._closed:
+                    return
+                turned = time.monotonic()
+                if not self._buffer:
+                    continue
+                run = self._buffer.popleft()
+                self._wake(2)
+                run.started = turned
+            else:
                 run = self._buffer.popleft()
                 run.started = time.monotonic()
                 if run.started - turned > RUN_ON:
                     await asyncio.sleep(0)
                     turned = run.started = time.monotonic()
-            else:
-                waiting: asyncio.Future[Run | None] = asyncio.get_running_loop().create_future()
-                self._idle.append(waiting)
-                taken = await waiting
-                if taken is None:
-                    return
-                run = taken
-                turned = run.started = time.monotonic()
             run.slot = me
             self.running[run.claim.id] = run
             try:
@@ -99,17 +103,21 @@ class Bench:
         self._left(run)
 
     def give(self, runs: Iterable[Run]) -> None:
-        """Hand claimed jobs to idle slots; what no slot is free for waits in the buffer."""
+        """Hand over claimed jobs: idle slots take them, and what no slot is free for waits in the buffer."""
         for run in runs:
             self.in_hand[run.claim.type] += 1
             self.held += 1
-            while self._idle:
-                waiting = self._idle.popleft()
-                if not waiting.done():
-                    waiting.set_result(run)
-                    break
-            else:
-                self._buffer.append(run)
+            self._buffer.append(run)
+        self._wake(1)
+
+    def _wake(self, most: int) -> None:
+        """Wake idle slots, if there is anything for them. Each that finds something wakes two more: all are at work within a
+        few turns of the loop, and few are woken in vain where jobs end faster than that."""
+        while most and self._idle and self._buffer:
+            waiting = self._idle.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                most -= 1
 
     def let_go(self, run: Run) -> None:
         """Go on without a run whose handler ignores its cancellation: its slot is replaced."""

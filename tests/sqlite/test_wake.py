@@ -121,6 +121,16 @@ async def test_it_wakes_for_nothing_that_cannot_matter(opened: Open) -> None:
         assert await waiting > seen
 
 
+async def test_jobs_of_others_that_keep_coming_are_looked_for_sooner_than_by_polling(opened: Open) -> None:
+    backend, other = await opened(poll=30), await opened()
+    async with asyncio.timeout(20):
+        for _ in range(5):
+            waiting = asyncio.create_task(backend.wake(backend.wakes))
+            await asyncio.sleep(0)
+            await other.enqueue([NewJob("a")])
+            await waiting
+
+
 async def test_while_nobody_waits_nobody_looks(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[None] = []
     real = wake.Watcher._look

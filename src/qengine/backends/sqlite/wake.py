@@ -14,6 +14,9 @@ from qengine.backends.sqlite.inotify import Inotify
 
 _COMMIT = 0.001
 """Seconds from the first write of a commit until it can be seen, usually."""
+_EAGER = 0.003
+"""Seconds between two looks while each finds new jobs, or other pauses. Where others find nothing new, as when this process's
+own worker completes jobs, the time between two doubles, up to `poll`."""
 _AGAIN = (0.01, 0.03, 0.1)
 """Seconds between further looks, for a commit that takes longer (an fsync in it, for one): its last step tells of no write."""
 _SAFETY = 1.0
@@ -120,15 +123,19 @@ class Watcher:
             self._inotify = self._inotify or Inotify(f"{self._options.path}-wal")
         self._call(_resolve, self._ready)
         self._wanted.wait()
-        missed, step, silent = 0, len(_AGAIN), False
+        poll = self._options.poll
+        missed, step, silent, spacing = 0, len(_AGAIN), False, poll
         while not self._stop.is_set():
+            known = self._known
             if self._look(connection) and silent:
                 missed += 1
             looked, silent = time.monotonic(), False
+            spacing = min(2 * spacing if self._known == known else _EAGER, poll)
             if self._inotify is None or missed >= _DEAF:
-                self._stop.wait(self._options.poll)
+                self._stop.wait(poll)
             elif self._inotify.wait(_AGAIN[step] if step < len(_AGAIN) else _SAFETY):
-                self._stop.wait(max(_COMMIT, looked + self._options.poll - time.monotonic()))
+                quiet = step > 0
+                self._stop.wait(_COMMIT if quiet else max(_COMMIT, looked + spacing - time.monotonic()))
                 missed, step = 0, 0
             elif step < len(_AGAIN):
                 step += 1

@@ -100,7 +100,7 @@ def _run(outcome: Outcome) -> Iterable[str]:
         f"of {about['load_before']} before it began, in {outcome.seconds / 60:.0f} minutes; up to {settings.rounds} "
         f"samples of each figure, about {settings.seconds:g} s each. qengine {about['qengine']}; {_listed(about['drivers'])}."
     )
-    if about["load_before"] > about["cores"] / 4:
+    if about["load_before"] >= about["cores"] / 2:
         yield "\nThe machine was busy with other work: the ratios are rough, and the absolute figures say little."
 
 

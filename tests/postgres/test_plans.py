@@ -216,6 +216,7 @@ def hot(types: int) -> dict[str, dict[str, Any]]:
         "claim_one_type_suspects": line,
         "lines": {},
         "lines_suspects": {},
+        "settle_alike": {"ids": IDS, "token": 1},
         "settle_completed": {**fence, "results": [None] * LIMIT},
         "settle": {**settle_arrays(ends), "worker": "w"},
         "extend": {**fence, "seconds": 60.0},

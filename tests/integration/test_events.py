@@ -251,6 +251,9 @@ async def test_a_hook_that_is_added_while_a_worker_runs_hears_of_new_groups(url:
             await asyncio.sleep(0.01)
         engine.on("new_error_group", heard)
         engine.on("new_error_group", Heard())
+        assert engine._new_groups is not None
+        assert engine._new_groups._known is not None
+        await engine._new_groups._known  # what fails before it has looked is known
         await fragile.enqueue(what="leaf")
         await fragile.enqueue(what="stone")
         assert (await heard.wait("new_error_group")).error == "ValueError: no leaf"

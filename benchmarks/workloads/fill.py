@@ -42,7 +42,7 @@ async def fill(url: str, kind: str, count: int, types: int = 1) -> None:
         f"'{payload}'",
         "3",
         f"'{status}'",
-        f"NOW + {wait}",
+        f"NOW + ({wait} + i * {STEP})",
         "NULL" if rank is None else f"EPOCH + {wait + rank} + i * {STEP}",
         str(crashes),
         f"NOW + {HOUR}" if held else "NULL",

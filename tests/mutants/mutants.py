@@ -599,6 +599,14 @@ MUTANTS = (
         f"{POSTGRES} -k TestWake",
     ),
     Mutant(
+        "a single new job wakes nobody elsewhere, PostgreSQL",
+        10,
+        f"{PG}/enqueue_now.sql",
+        "pg_notify(:channel::text, rank::text || ' ' || :lines::text)",
+        "rank::text || ' ' || :channel::text || :lines::text",
+        f"{POSTGRES} -k TestWake",
+    ),
+    Mutant(
         "a new job wakes nobody elsewhere, SQLite",
         10,
         "backends/sqlite/wake.py",

@@ -11,7 +11,19 @@ from qengine.job import NewJob, Status
 from qengine.testing.clock import FakeClock
 from qengine.testing.conformance.suite import LEASE, PATIENCE, WORKER, Suite, after, demand, failed, put, start_one
 
-ACTS = ("enqueue", "requeue", "resume", "fire", "disown", "retry", "release", "reclaim", "promote")
+ACTS = (
+    "enqueue",
+    "enqueue-alike",
+    "enqueue-mixed",
+    "requeue",
+    "resume",
+    "fire",
+    "disown",
+    "retry",
+    "release",
+    "reclaim",
+    "promote",
+)
 """What makes work for workers."""
 
 QUIET = 0.15
@@ -37,6 +49,10 @@ async def act(backend: QueueBackend, clock: FakeClock, what: str, held: Claim) -
     match what:
         case "enqueue":
             await put(backend)
+        case "enqueue-alike":
+            await put(backend, NewJob("a"), NewJob("a"))
+        case "enqueue-mixed":
+            await put(backend, NewJob("a", unique_key="k"), NewJob("a", priority=1))
         case "requeue":
             assert len(await backend.requeue(JobFilter(), 10)) == 1
         case "resume":
